@@ -1,0 +1,73 @@
+"""A recipe's parts, built by the plugin host and fitted together: what training and generating both start from."""
+
+import attrs
+from torch import nn
+
+from mmseqdiff.denoiser import NetworkDenoiser
+from mmseqdiff.errors import RecipeError
+from mmseqdiff.host import Host
+from mmseqdiff.layout import Layout
+from mmseqdiff.modality import Modality
+from mmseqdiff.protocols import NoiseSchedule, TimestepPolicy
+from mmseqdiff.recipe import Recipe
+
+__all__ = ["Assembly"]
+
+
+@attrs.frozen(eq=False)
+class Assembly:
+    """The parts of a model, with weights as the plugins initialise them.
+
+    Attributes:
+        recipe: what was assembled.
+        host: where the parts came from.
+        modalities: modality → codec and media format.
+        layout: the tracks of a clip.
+        schedule: the noise schedule.
+        policy: the timestep policy.
+        backbone: the network.
+        denoiser: the network with its schedule and prediction kind.
+    """
+
+    recipe: Recipe
+    host: Host
+    modalities: dict[str, Modality]
+    layout: Layout
+    schedule: NoiseSchedule
+    policy: TimestepPolicy
+    backbone: nn.Module
+    denoiser: NetworkDenoiser
+
+    @classmethod
+    def from_recipe(cls, recipe: Recipe, host: Host) -> "Assembly":
+        """Builds every part.
+
+        Raises:
+            PluginError: if a plugin is missing or refuses its parameters.
+            RecipeError: if the parts do not fit: a clip length that a codec cannot take, a prediction kind that the
+                schedule rules out.
+        """
+        modalities = {name: component.build(host, "modality") for name, component in recipe.modalities.items()}
+        layout = layout_of(recipe, modalities)
+        schedule, policy = recipe.schedule.build(host, "schedule"), recipe.policy.build(host, "policy")
+        backbone = host.build("backbone", recipe.backbone.name, layout=layout, **recipe.backbone.parameters)
+        try:
+            denoiser = NetworkDenoiser(backbone, schedule, layout, recipe.prediction)
+        except ValueError as error:
+            raise RecipeError(f"recipe {recipe.name!r}: {error}") from error
+        return cls(recipe, host, modalities, layout, schedule, policy, backbone, denoiser)
+
+
+def layout_of(recipe: Recipe, modalities: dict[str, Modality]) -> Layout:
+    """The layout of one clip of the recipe.
+
+    Raises:
+        RecipeError: if a codec cannot take a clip of this length.
+    """
+    tracks = []
+    for name, modality in modalities.items():
+        try:
+            tracks.append(modality.track(name, recipe.seconds))
+        except ValueError as error:
+            raise RecipeError(f"recipe {recipe.name!r}: modality {name!r}: {error}") from error
+    return Layout(tracks)

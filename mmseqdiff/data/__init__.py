@@ -1,0 +1,1 @@
+"""Media in and out, clips, the latent store, and the order in which it is read."""

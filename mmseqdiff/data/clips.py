@@ -1,0 +1,96 @@
+"""Which stretches of which files are used."""
+
+import math
+from fractions import Fraction
+from pathlib import Path
+
+import attrs
+import torch
+
+from mmseqdiff import random
+from mmseqdiff.data.stream import SLACK
+from mmseqdiff.errors import MediaError
+
+__all__ = ["MEDIA_SUFFIXES", "Clip", "ClipSampler", "media_files"]
+
+VIDEO_SUFFIXES = {".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".flv", ".wmv", ".ogv"}
+AUDIO_SUFFIXES = {".wav", ".flac", ".mp3", ".ogg", ".opus", ".m4a", ".aac"}
+MEDIA_SUFFIXES = frozenset(VIDEO_SUFFIXES | AUDIO_SUFFIXES)
+
+
+@attrs.frozen
+class Clip:
+    """A stretch of a file.
+
+    Attributes:
+        file: the file's path within its folder, with forward slashes.
+        start: where the clip starts, in seconds.
+    """
+
+    file: str
+    start: Fraction = attrs.field(converter=Fraction)
+
+    def __str__(self) -> str:
+        return f"{self.file}@{self.start}"
+
+
+def media_files(folder: Path) -> list[Path]:
+    """All media files below a folder, by their suffix, in the order of their names; hidden ones are passed over.
+
+    Raises:
+        MediaError: if there is no such folder or no media file in it.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise MediaError(f"{folder} is not a folder; a folder of media files was expected")
+    files = [
+        path
+        for path in folder.rglob("*")
+        if path.suffix.lower() in MEDIA_SUFFIXES
+        and path.is_file()
+        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+    ]
+    if not files:
+        raise MediaError(f"{folder} has no media file (looked for {', '.join(sorted(MEDIA_SUFFIXES))})")
+    return sorted(files, key=lambda path: path.relative_to(folder).as_posix())
+
+
+@attrs.frozen
+class ClipSampler:
+    """Cuts a file into clips of one length; a function of the file's name and length, and of the seed.
+
+    Attributes:
+        seconds: the length of a clip.
+        stride: from one clip's start to the next one's; by default ``seconds``, so that clips neither overlap nor
+            leave gaps. Smaller strides overlap.
+        seed: None starts the first clip at 0; a number shifts all clips of a file by a random stretch, drawn per file,
+            shorter than the stride.
+
+    Raises:
+        ValueError: if a length is not positive.
+    """
+
+    seconds: Fraction = attrs.field(converter=Fraction)
+    stride: Fraction = attrs.field(
+        converter=Fraction, default=attrs.Factory(lambda self: self.seconds, takes_self=True)
+    )
+    seed: int | None = None
+
+    def __attrs_post_init__(self) -> None:
+        if min(self.seconds, self.stride) <= 0:
+            raise ValueError(f"clips need a positive length and stride, got {self.seconds} s every {self.stride} s")
+
+    def starts(self, file: str, duration: Fraction) -> tuple[Fraction, ...]:
+        """Where the clips of a file of this length start; empty if the file is shorter than a clip."""
+        room = duration + SLACK - self.seconds
+        if room < 0:
+            return ()
+        shift = self._shift(file, min(self.stride, room))
+        return tuple(shift + n * self.stride for n in range(math.floor((room - shift) / self.stride) + 1))
+
+    def _shift(self, file: str, most: Fraction) -> Fraction:
+        """Whole milliseconds in [0, most)."""
+        if self.seed is None:
+            return Fraction(0)
+        share = random.uniform(random.fold(torch.tensor(self.seed), "clips", file), "shift").item()
+        return Fraction(math.floor(share * most * 1000), 1000)

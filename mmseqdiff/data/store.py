@@ -1,0 +1,323 @@
+"""The latent store: a folder of Arrow files (shards) and one index that says which of them count.
+
+    index.json              layout, codecs, number type, shards with their hashes, moments, files done and left out
+    00000-1c8e0a52.arrow …  one row per clip: its file, its start, and the raw latents of every modality, flattened
+
+A commit writes a shard under a temporary name, renames it to a name that holds its hash, and then does the same with
+an index that lists it. Only the last rename counts, so a kill at any moment leaves the store as it was after some whole
+commit; what no index lists is swept away by the next :meth:`LatentStore.create`. A shard can be looked at with
+``datasets.Dataset.from_file``.
+"""
+
+import hashlib
+import json
+from bisect import bisect_right
+from collections.abc import Iterable, Mapping, Sequence
+from fractions import Fraction
+from itertools import accumulate
+from pathlib import Path
+
+import attrs
+import datasets
+import pyarrow as pa
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+from mmseqdiff.data.clips import Clip
+from mmseqdiff.data.files import replacing
+from mmseqdiff.data.moments import Moments
+from mmseqdiff.errors import StoreError
+from mmseqdiff.layout import Layout, Track
+from mmseqdiff.modality import Statistics
+
+__all__ = ["LatentStore"]
+
+_INDEX = "index.json"
+_VERSION = 1
+_AGAIN = "delete the folder and encode again"
+
+
+@attrs.frozen
+class _Shard:
+    file: str
+    clips: int
+    sha256: str
+
+
+@attrs.define
+class LatentStore:
+    """Raw latents of many clips. Made by :meth:`create` and :meth:`open`.
+
+    Only one process may commit to a store at a time; any number may read.
+
+    Attributes:
+        folder: where it lies.
+        layout: the tracks of a clip.
+        codecs: modality → hash of the codec that made its latents.
+        dtype: ``"float32"`` or ``"float16"``; how latents are stored. They are always read as float32.
+        done: files of which every clip is in the store.
+        left_out: file → why it, or the rest of it, is not in the store.
+    """
+
+    folder: Path
+    layout: Layout
+    codecs: dict[str, str]
+    dtype: str = "float32"
+    done: frozenset[str] = frozenset()
+    left_out: dict[str, str] = attrs.field(factory=dict)
+    _shards: tuple[_Shard, ...] = ()
+    _moments: dict[str, Moments] = attrs.field(factory=dict, repr=False)
+    _tables: dict[int, datasets.table.Table] = attrs.field(factory=dict, init=False, repr=False)
+
+    @classmethod
+    def create(
+        cls, folder: Path, layout: Layout, codecs: Mapping[str, str], *, dtype: str = "float32"
+    ) -> "LatentStore":
+        """A new store, or the one that is already there, to be completed.
+
+        Raises:
+            StoreError: if the store that is there was made otherwise, or the folder cannot be written.
+            ValueError: if the dtype is unknown, or codecs and layout name different modalities.
+        """
+        if dtype not in ("float32", "float16"):
+            raise ValueError(f"a store holds float32 or float16, not {dtype!r}")
+        if set(codecs) != set(layout.modalities):
+            raise ValueError(
+                f"the layout has {', '.join(layout.modalities)}, but codecs were given for {', '.join(codecs)}"
+            )
+        folder = Path(folder)
+        if (folder / _INDEX).exists():
+            store = cls.open(folder, layout, codecs)
+            if store.dtype != dtype:
+                raise StoreError(f"{folder} holds {store.dtype}, but {dtype} was asked for; {_AGAIN}")
+            store._sweep()
+            return store
+        moments = {track.modality: Moments.none(track.channels) for track in layout.tracks}
+        store = cls(folder, layout, dict(codecs), dtype, moments=moments)
+        store._write_index()
+        return store
+
+    @classmethod
+    def open(cls, folder: Path, layout: Layout | None = None, codecs: Mapping[str, str] | None = None) -> "LatentStore":
+        """The store in a folder.
+
+        Args:
+            folder: where it lies.
+            layout: what the reader expects; None takes any.
+            codecs: modality → hash, what the reader expects; None takes any.
+
+        Raises:
+            StoreError: if there is none, its index is damaged, or it was made with another layout or other codecs.
+        """
+        folder = Path(folder)
+        try:
+            index = json.loads((folder / _INDEX).read_text(encoding="utf-8"))
+            if index["version"] != _VERSION:
+                raise StoreError(f"{folder} is a store of version {index['version']}; this program reads {_VERSION}")
+            store = cls(
+                folder,
+                Layout(Track(**track) for track in index["layout"]),
+                index["codecs"],
+                index["dtype"],
+                frozenset(index["done"]),
+                index["left_out"],
+                tuple(_Shard(**shard) for shard in index["shards"]),
+                {name: _moments_from(values) for name, values in index["moments"].items()},
+            )
+        except (FileNotFoundError, NotADirectoryError):
+            raise StoreError(
+                f"{folder} holds no latent store (no {_INDEX}); make one with `mmseqdiff encode`"
+            ) from None
+        except (ValueError, KeyError, TypeError) as error:
+            raise StoreError(f"{folder / _INDEX} is damaged ({error}); {_AGAIN}") from None
+        store._expect(layout, codecs)
+        return store
+
+    def _sweep(self) -> None:
+        """Removes what an interrupted commit left behind."""
+        listed = {shard.file for shard in self._shards}
+        for pattern in ("*.arrow", ".*.arrow", f".{Path(_INDEX).stem}.*"):
+            for path in self.folder.glob(pattern):
+                if path.name not in listed:
+                    path.unlink()
+
+    def _expect(self, layout: Layout | None, codecs: Mapping[str, str] | None) -> None:
+        if layout is not None and set(layout.tracks) != set(self.layout.tracks):
+            raise StoreError(
+                f"{self.folder} was made with the layout {_layout_text(self.layout)}, but {_layout_text(layout)} is "
+                "expected; encode into another folder, or use the recipe that it was made with"
+            )
+        for name, expected in (codecs or {}).items():
+            if self.codecs.get(name) != expected:
+                raise StoreError(
+                    f"{self.folder} was made with the {name} codec {self.codecs.get(name)}, but {expected} is "
+                    "expected; encode into another folder, or use the codec that it was made with"
+                )
+
+    def commit(
+        self,
+        clips: Sequence[Clip],
+        latents: Mapping[str, Tensor],
+        *,
+        done: Iterable[str] = (),
+        left_out: Mapping[str, str] | None = None,
+    ) -> None:
+        """Adds clips and says which files are finished, all of it or nothing.
+
+        Args:
+            clips: one per row of the latents; none only records ``done`` and ``left_out``.
+            latents: modality → raw latents ``(clips, N_m, *grid, channels)``.
+            done: files that are now complete; a reason for having been left out is forgotten.
+            left_out: file → why.
+
+        Raises:
+            StoreError: if the latents do not fit the layout or are not finite, or the disk is full.
+        """
+        shards, moments = self._shards, self._moments
+        if clips:
+            self._check(clips, latents)
+            rounded = {name: latents[name].detach().cpu().to(getattr(torch, self.dtype)) for name in self.codecs}
+            shards = (*shards, self._write_shard(clips, rounded))
+            moments = {name: moments[name].merge(Moments.of(values)) for name, values in rounded.items()}
+        done = frozenset(done)
+        reasons = {file: why for file, why in {**self.left_out, **(left_out or {})}.items() if file not in done}
+        after = attrs.evolve(self, done=self.done | done, left_out=reasons, shards=shards, moments=moments)
+        after._write_index()
+        self.done, self.left_out, self._shards, self._moments = after.done, reasons, shards, moments
+
+    def _check(self, clips: Sequence[Clip], latents: Mapping[str, Tensor]) -> None:
+        for track in self.layout.tracks:
+            values, expected = latents[track.modality], (len(clips), *track.shape)
+            if tuple(values.shape) != expected:
+                raise StoreError(
+                    f"{self.folder} takes {track.modality} latents of shape {expected}, but got {tuple(values.shape)}"
+                )
+            finite = values.isfinite().flatten(1).all(1)
+            if not finite.all():
+                clip = clips[int((~finite).nonzero()[0])]
+                raise StoreError(f"the {track.modality} codec gave latents of {clip} that are not finite")
+
+    def _write_shard(self, clips: Sequence[Clip], latents: Mapping[str, Tensor]) -> _Shard:
+        columns = {
+            "file": pa.array([clip.file for clip in clips]),
+            "start": pa.array([str(clip.start) for clip in clips]),
+        }
+        features = {"file": datasets.Value("string"), "start": datasets.Value("string")}
+        for name, values in latents.items():
+            size = values[0].numel()
+            columns[_column(name)] = pa.FixedSizeListArray.from_arrays(pa.array(values.numpy().reshape(-1)), size)
+            features[_column(name)] = datasets.Sequence(datasets.Value(self.dtype), length=size)
+        table = pa.table(columns, schema=datasets.Features(features).arrow_schema)
+        sink = pa.BufferOutputStream()
+        with pa.ipc.new_stream(sink, table.schema) as writer:
+            writer.write_table(table)
+        content = sink.getvalue()
+        digest = hashlib.sha256(content).hexdigest()
+        path = self.folder / f"{len(self._shards):05d}-{digest[:8]}.arrow"
+        with replacing(path, StoreError) as temporary:
+            temporary.write_bytes(content)
+        return _Shard(path.name, len(clips), digest)
+
+    def _write_index(self) -> None:
+        index = {
+            "version": _VERSION,
+            "layout": [
+                {
+                    "modality": track.modality,
+                    "edges": [str(edge) for edge in track.edges],
+                    "grid": track.grid,
+                    "channels": track.channels,
+                }
+                for track in self.layout.tracks
+            ],
+            "codecs": self.codecs,
+            "dtype": self.dtype,
+            "shards": [attrs.asdict(shard) for shard in self._shards],
+            "moments": {
+                name: {"count": m.count, "mean": m.mean.tolist(), "m2": m.m2.tolist()}
+                for name, m in self._moments.items()
+            },
+            "done": sorted(self.done),
+            "left_out": self.left_out,
+        }
+        with replacing(self.folder / _INDEX, StoreError) as temporary:
+            temporary.write_text(json.dumps(index, indent=1), encoding="utf-8")
+
+    def __len__(self) -> int:
+        """How many clips the store holds."""
+        return sum(shard.clips for shard in self._shards)
+
+    def clips(self) -> tuple[Clip, ...]:
+        """Where every row comes from, in the order of the rows."""
+        tables = [self._table(n) for n in range(len(self._shards))]
+        return tuple(
+            Clip(file, Fraction(start))
+            for table in tables
+            for file, start in zip(table.column("file").to_pylist(), table.column("start").to_pylist())
+        )
+
+    def statistics(self) -> dict[str, Statistics]:
+        """Per-channel mean and standard deviation of the raw latents of each modality.
+
+        Raises:
+            StoreError: if the store is empty.
+        """
+        if not len(self):
+            raise StoreError(f"{self.folder} holds no clip yet, so its latents have no statistics")
+        return {name: moments.statistics() for name, moments in self._moments.items()}
+
+    def batch(self, indices: Sequence[int] | Int[Tensor, " batch"]) -> dict[str, Tensor]:
+        """Raw latents of some clips, modality → float32 ``(batch, N_m, *grid, channels)``, in the order asked for.
+
+        Raises:
+            IndexError: if there is no such clip.
+            StoreError: if a shard is missing or damaged.
+        """
+        indices = [int(index) for index in indices]
+        if indices and not 0 <= min(indices) <= max(indices) < len(self):
+            raise IndexError(f"{self.folder} holds the clips 0 … {len(self) - 1}, but {indices} were asked for")
+        ends = list(accumulate(shard.clips for shard in self._shards))
+        batch = {track.modality: torch.empty(len(indices), *track.shape) for track in self.layout.tracks}
+        homes = [bisect_right(ends, index) for index in indices]
+        for home in sorted(set(homes)):
+            rows = [row for row, other in enumerate(homes) if other == home]
+            within = [indices[row] - ends[home] + self._shards[home].clips for row in rows]
+            for name, values in batch.items():
+                column = self._table(home).column(_column(name)).take(within).combine_chunks()
+                values[rows] = (
+                    torch.tensor(column.flatten().to_numpy()).to(torch.float32).reshape(-1, *values.shape[1:])
+                )
+        return batch
+
+    def _table(self, n: int) -> datasets.table.Table:
+        """Shard n, memory-mapped; its hash is checked the first time."""
+        if n not in self._tables:
+            path, shard = self.folder / self._shards[n].file, self._shards[n]
+            if not path.is_file():
+                raise StoreError(f"{path} is missing, though the store's index lists it; {_AGAIN}")
+            if _sha256(path) != shard.sha256:
+                raise StoreError(f"{path} is damaged: its content is not what was written; {_AGAIN}")
+            self._tables[n] = datasets.Dataset.from_file(str(path)).data
+        return self._tables[n]
+
+
+def _moments_from(values: Mapping[str, object]) -> Moments:
+    mean, m2 = (torch.tensor(values[key], dtype=torch.float64) for key in ("mean", "m2"))
+    return Moments(values["count"], mean, m2)
+
+
+def _column(modality: str) -> str:
+    return f"latents/{modality}"
+
+
+def _layout_text(layout: Layout) -> str:
+    return ", ".join(
+        f"{t.modality} {' x '.join(map(str, t.shape))} over {float(t.edges[0]):g}–{float(t.edges[-1]):g} s"
+        for t in layout.tracks
+    )
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,126 @@
+"""Video as the models see it: pictures of one size at one rate, whatever the file holds."""
+
+import math
+from collections.abc import Sequence
+from fractions import Fraction
+from pathlib import Path
+
+import attrs
+import av
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor
+
+from mmseqdiff.data.media import FILTER, write_clip
+from mmseqdiff.data.stream import SLACK, MediaStream, open_stream
+from mmseqdiff.layout import Interval
+
+__all__ = ["VideoFormat"]
+
+
+@attrs.frozen
+class VideoFormat:
+    """RGB video ``(frames, height, width, 3)`` in [0, 1].
+
+    Attributes:
+        rate: frames a second.
+        height: rows of pixels.
+        width: columns of pixels.
+
+    Raises:
+        ValueError: if one of them is not positive.
+    """
+
+    rate: Fraction = attrs.field(converter=Fraction)
+    height: int
+    width: int
+    stream = "video"
+
+    def __attrs_post_init__(self) -> None:
+        if min(self.rate, self.height, self.width) <= 0:
+            raise ValueError(
+                f"a video needs a positive rate and size, got {self.rate} a second, {self.height} x {self.width}"
+            )
+
+    def shape(self, seconds: Fraction) -> tuple[int, int, int, int]:
+        """``(frames, height, width, 3)`` of a video that long; a frame that does not fit whole is not counted."""
+        return math.floor(seconds * self.rate), self.height, self.width, 3
+
+    def duration(self, path: Path) -> Fraction:
+        """Where the video of a file ends, in seconds from the file's start."""
+        with open_stream(path, "video") as stream:
+            return stream.measure()
+
+    def read(self, path: Path, start: Fraction, seconds: Fraction) -> Float[Tensor, "time height width 3"]:
+        """The frames shown at ``start + n / rate``, cropped in the centre to the aspect and resized.
+
+        A frame is shown from its own time stamp to the next frame's, so a variable frame rate is honoured, as are the
+        rotation and the pixel aspect that a file states. Before a video's first frame that frame is shown.
+
+        Raises:
+            mmseqdiff.errors.MediaError: if the file cannot give the clip; the message says why.
+        """
+        count = self.shape(seconds)[0]
+        pixels = np.empty(self.shape(seconds), dtype=np.uint8)
+        with open_stream(path, "video") as stream:
+            stream.require(start, seconds)
+            done, shown, end = 0, None, Fraction(0)
+            for time, frame in stream.frames(start):
+                done = self._show(pixels, done, shown, time - stream.rounding - start, stream)
+                if done == count:
+                    break
+                shown, end = frame, time + stream.frame_length(frame)
+            done = self._show(pixels, done, shown, end + SLACK - start, stream)
+            if done < count:
+                raise stream.ended(end, start, seconds)
+        return torch.from_numpy(pixels).to(torch.float32) / 255
+
+    def _show(
+        self, pixels: np.ndarray, done: int, shown: av.VideoFrame | None, until: Fraction, stream: MediaStream
+    ) -> int:
+        """Copies the frame ``shown`` to every instant before ``until``; returns how many instants are done."""
+        if shown is None:
+            return done
+        stop = min(math.ceil(until * self.rate), len(pixels))
+        if stop > done:
+            pixels[done:stop] = self._picture(shown, stream.stream.sample_aspect_ratio or 1)
+        return max(done, stop)
+
+    def _picture(self, frame: av.VideoFrame, aspect: Fraction | int) -> UInt8[np.ndarray, "height width 3"]:
+        """One frame, upright, in this size."""
+        turns = round(frame.rotation / 90) % 4
+        height, width = (self.width, self.height) if turns % 2 else (self.height, self.width)
+        shown_width = frame.width * Fraction(aspect)
+        scale = max(Fraction(height, frame.height), width / shown_width)
+        rows, columns = max(height, round(frame.height * scale)), max(width, round(shown_width * scale))
+        scaled = frame.reformat(columns, rows, "rgb24", interpolation=FILTER).to_ndarray()
+        top, left = (rows - height) // 2, (columns - width) // 2
+        return np.rot90(scaled[top : top + height, left : left + width], turns)
+
+    def write(self, path: Path, signal: Float[Tensor, "time height width 3"]) -> None:
+        """Writes a file that holds only this video.
+
+        Raises:
+            mmseqdiff.errors.MediaError: if it cannot be written.
+        """
+        write_clip(path, {"video": signal}, {"video": self})
+
+    def fill(
+        self, signal: Float[Tensor, "batch time height width 3"], known: Sequence[Interval]
+    ) -> Float[Tensor, "batch time height width 3"]:
+        """Every frame that does not lie in one of ``known`` becomes the nearest that does, the earlier of two.
+
+        With nothing known the video is black.
+        """
+        count = signal.shape[1]
+        seen = sorted({n for left, right in known for n in _whole(left, right, self.rate, count)})
+        if not seen:
+            return torch.zeros_like(signal)
+        nearest = [min(seen, key=lambda other: (abs(other - n), other)) for n in range(count)]
+        return signal[:, nearest]
+
+
+def _whole(left: Fraction, right: Fraction, rate: Fraction, count: int) -> range:
+    """The frames whose whole duration lies in ``[left, right)``."""
+    return range(max(math.ceil(left * rate), 0), min(math.floor(right * rate), count))

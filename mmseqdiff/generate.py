@@ -1,0 +1,95 @@
+"""The one sampling loop.
+
+For every row r of the plan, with t = levels[r] and s = levels[r + 1] (arXiv:2405.13762 Algorithms 3 and 4, for any
+matrix and any sampler):
+
+    (1) predict at (z, t), with the last estimate of the clean latents as self-condition
+    (2) z ← sampler step from t to s; a cell with s = t is copied
+    (3) the self-condition of every cell that moved ← its new estimate
+
+Random numbers are keyed by example, modality, segment and the cell's own count of moves, so that neither the batch
+nor a pause nor the plan of another cell changes them.
+"""
+
+from collections.abc import Callable, Iterable
+
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+from mmseqdiff.forward import Prediction, normal_latents
+from mmseqdiff.plan import SamplingPlan
+from mmseqdiff.protocols import Denoiser, Latents, Sampler
+from mmseqdiff.timesteps import expand
+
+__all__ = ["generate"]
+
+
+@torch.no_grad()
+def generate(
+    denoiser: Denoiser,
+    sampler: Sampler,
+    plan: SamplingPlan,
+    keys: Int[Tensor, " batch"],
+    *,
+    given: Latents | None = None,
+    dtype: torch.dtype = torch.float32,
+    progress: Callable[[Iterable[int]], Iterable[int]] = iter,
+) -> dict[str, Tensor]:
+    """Samples the cells that the plan moves, conditioned on those it does not.
+
+    Args:
+        denoiser: what predicts; its device is that of ``keys``.
+        sampler: how a step is made.
+        plan: the levels to visit.
+        keys: one int64 key per example.
+        given: latents that hold the given cells' values (what else they hold is never read); needed if the plan has
+            given cells.
+        dtype: of the latents.
+        progress: wraps the iteration over steps, as ``rich.progress.track`` does.
+
+    Returns:
+        Latents ``(B, N_m, *grid, channels)``; given cells as they came, bit for bit.
+
+    Raises:
+        ValueError: if the plan has given cells and ``given`` lacks them or has another shape.
+    """
+    layout, device = plan.layout, keys.device
+    is_given, start = plan.given.to(device), normal_latents(layout, keys, "start", dtype=dtype)
+    z, estimate = {}, {}
+    for track, cells in zip(layout.tracks, is_given):
+        name, mask = track.modality, expand(cells[: track.segments][None].float(), start[track.modality]) > 0
+        if given is None or name not in given:
+            if mask.any():
+                raise ValueError(f"the plan takes cells of {name!r} as given, but no latents were given for it")
+            clean = torch.zeros_like(start[name])
+        else:
+            clean = given[name].to(device, dtype)
+            if clean.shape != start[name].shape:
+                raise ValueError(
+                    f"given latents of {name!r} are {tuple(clean.shape)}, expected {tuple(start[name].shape)}"
+                )
+        z[name] = torch.where(mask, clean, start[name])
+        estimate[name] = torch.where(mask, clean, 0)
+
+    rows = plan.levels.to(device)[:, None].expand(-1, len(keys), -1, -1)
+    moves, state = plan.moves().to(device), sampler.start(z, layout)
+    for r in progress(range(plan.steps)):
+        t, s = rows[r], rows[r + 1]
+        first: list[Prediction] = []
+
+        def denoise(z: Latents, t: Tensor, first: list[Prediction] = first) -> Prediction:
+            prediction = denoiser(z, t, given=is_given, keys=keys, self_condition=estimate)
+            if not first:
+                first.append(prediction)
+            return prediction
+
+        def noise(stream: str, r: int = r) -> Latents:
+            return normal_latents(layout, keys, f"step {stream}", moves[r], dtype)
+
+        z, state = sampler.step(z, t, s, denoise=denoise, state=state, noise=noise)
+        for name, changed in layout.split(t != s).items():
+            estimate[name] = torch.where(
+                expand(changed.to(dtype), z[name]) > 0, first[0].x0[name].to(dtype), estimate[name]
+            )
+    return z

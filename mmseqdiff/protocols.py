@@ -1,0 +1,297 @@
+"""Every contract of mmseqdiff, in one file, for plugin authors.
+
+Shapes are binding. ``B`` is the batch, ``M`` the modalities, ``N`` the segments of the longest track, ``N_m`` those of
+modality m, ``T`` the schedule's number of levels. A *level* is a real number in [0, T]: 0 is clean, T is noise.
+
+``Latents`` and ``Signals`` are dicts from modality name to tensor; latents are ``(B, N_m, *grid, channels)``. Keys are
+int64, one per example; see :mod:`mmseqdiff.random`.
+
+A class that subclasses one of these protocols gets the default methods; one that merely has the same methods works as
+well. Nothing here needs to be registered to be used; to register it, see :mod:`mmseqdiff.host`.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from mmseqdiff.layout import Interval, Layout, Track
+
+if TYPE_CHECKING:
+    from mmseqdiff.forward import Prediction
+    from mmseqdiff.plan import SamplingPlan
+
+__all__ = [
+    "Backbone", "Codec", "Dataset", "Denoiser", "Guidance", "Latents", "MediaFormat", "Metric", "NoiseSchedule",
+    "Plan", "Sampler", "Task", "TimestepPolicy",
+]  # fmt: skip
+
+Latents = Mapping[str, Tensor]
+"""modality → ``(B, N_m, *grid, channels)``."""
+
+
+@runtime_checkable
+class NoiseSchedule(Protocol):
+    """Signal and noise scale for every level, elementwise for a tensor of any shape.
+
+    ``alpha(0) = 1`` and ``sigma(0) = 0`` exactly; ``alpha² + sigma² = 1`` for variance-preserving schedules;
+    ``log_snr(t) = log(alpha² / sigma²)`` falls strictly, is +inf at 0 and may be −inf at T. Results have the dtype of
+    ``t``, but never below float32.
+    """
+
+    num_levels: int
+
+    def alpha(self, t: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+        """The signal scale, sqrt(alpha_bar)."""
+        ...
+
+    def sigma(self, t: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+        """The noise scale."""
+        ...
+
+    def log_snr(self, t: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+        """log(alpha² / sigma²)."""
+        ...
+
+    def level(self, log_snr: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+        """The level at which :meth:`log_snr` has this value."""
+        ...
+
+
+@runtime_checkable
+class TimestepPolicy(Protocol):
+    """A distribution over timestep matrices, used in training (arXiv:2405.13762 §3.2)."""
+
+    def sample(
+        self, layout: Layout, keys: Int[Tensor, " batch"], *, num_levels: int
+    ) -> Float[Tensor, "batch modality segment"]:
+        """One matrix per key; whole numbers in 1 … num_levels for cells to denoise, 0 for clean cells and padding."""
+        ...
+
+    def ties(self, layout: Layout) -> Sequence[Int[Tensor, "modality segment"]] | None:
+        """The policy's support: per component one partition of the cells, or None if that cannot be said.
+
+        Cells with the same number always share a level, cells with different numbers are free of each other; −1 is
+        padding and −2 a cell that is always clean.
+        """
+        return None
+
+    @property
+    def components(self) -> tuple[str, ...]:
+        """Names of what the policy mixes; a policy that mixes nothing has one component."""
+        return (type(self).__name__.lower(),)
+
+    def component(self, keys: Int[Tensor, " batch"]) -> Int[Tensor, " batch"]:
+        """The index in :attr:`components` that each example was drawn from."""
+        return torch.zeros_like(keys)
+
+
+@runtime_checkable
+class Task(Protocol):
+    """Which part of a clip is given (arXiv:2405.13762 §3.3)."""
+
+    def given(self, layout: Layout) -> Bool[Tensor, "modality segment"]:
+        """True for the cells that are given clean; never True in padding."""
+        ...
+
+    def known(self, layout: Layout) -> dict[str, tuple[Interval, ...]]:
+        """The stretches of each modality's signal that may be read, in seconds; by default those of the given cells."""
+        cells = layout.split(self.given(layout))
+        return {
+            track.modality: tuple(interval for interval, is_given in zip(track.intervals, cells[track.modality].tolist()) if is_given)
+            for track in layout.tracks
+        }  # fmt: skip
+
+
+@runtime_checkable
+class Plan(Protocol):
+    """Makes the sampling plan for a task: which level every cell has at every step."""
+
+    def __call__(self, layout: Layout, given: Bool[Tensor, "modality segment"], *, num_levels: int) -> "SamplingPlan":
+        """A validated plan that starts at ``num_levels`` (0 where given) and ends at 0."""
+        ...
+
+
+@runtime_checkable
+class Denoiser(Protocol):
+    """Predicts the clean latents from noisy ones, for any timestep matrix."""
+
+    layout: Layout
+    schedule: NoiseSchedule
+
+    def __call__(
+        self,
+        z: Latents,
+        t: Float[Tensor, "batch modality segment"],
+        *,
+        given: Bool[Tensor, "modality segment"],
+        keys: Int[Tensor, " batch"],
+        self_condition: Latents | None = None,
+    ) -> "Prediction":
+        """The prediction at ``(z, t)``.
+
+        Args:
+            z: noisy latents; given cells are clean.
+            t: the level of every cell.
+            given: the cells that the task gives; what guidance may re-noise.
+            keys: what any random number drawn here follows from.
+            self_condition: the last estimate of the clean latents, or None.
+        """
+        ...
+
+
+@runtime_checkable
+class Guidance(Protocol):
+    """A denoiser made of another denoiser: ``Guidance(denoiser, …)`` is itself a :class:`Denoiser`."""
+
+    def __call__(self, denoiser: Denoiser) -> Denoiser:
+        """The guided denoiser."""
+        ...
+
+
+@runtime_checkable
+class Sampler(Protocol):
+    """Takes every cell from its level ``t`` to its level ``s``. Cells with ``s == t`` are copied bit for bit.
+
+    A sampler's memory is an explicit ``state``: a dict of tensors of fixed shapes, each with leading ``(B, N_m)`` axes
+    and named ``"<name>/<modality>"``, so that every cell has its own history.
+    """
+
+    evaluations: int
+    """Network evaluations of one step."""
+
+    def start(self, z: Latents, layout: Layout) -> dict[str, Tensor]:
+        """The state before the first step."""
+        return {}
+
+    def step(
+        self,
+        z: Latents,
+        t: Float[Tensor, "batch modality segment"],
+        s: Float[Tensor, "batch modality segment"],
+        *,
+        denoise: Callable[[Latents, Tensor], "Prediction"],
+        state: dict[str, Tensor],
+        noise: Callable[[str], Latents],
+    ) -> tuple[Latents, dict[str, Tensor]]:
+        """The latents at levels ``s``, and the new state.
+
+        Args:
+            z: latents at levels ``t``.
+            t: the level of every cell now.
+            s: the level of every cell after the step; ``s <= t``.
+            denoise: the prediction at any latents and levels.
+            state: what :meth:`start` or the last step returned.
+            noise: standard normal latents for a stream name; the same name gives the same numbers within a step.
+        """
+        ...
+
+    def reset(self, state: dict[str, Tensor], cells: Bool[Tensor, "batch modality segment"]) -> dict[str, Tensor]:
+        """Forgets the history of ``cells`` (re-noised, or newly come into a window)."""
+        return state
+
+
+@runtime_checkable
+class Backbone(Protocol):
+    """The network: an ``nn.Module`` built for a layout."""
+
+    def __call__(
+        self,
+        z: Latents,
+        t: Float[Tensor, "batch modality segment"],
+        *,
+        self_condition: Latents | None = None,
+    ) -> dict[str, Tensor]:
+        """One tensor per modality, shaped as ``z``; what it means is the recipe's prediction kind."""
+        ...
+
+
+@runtime_checkable
+class Codec(Protocol):
+    """Latents ↔ signal: an ``nn.Module``. Latents are raw (not normalised) and continuous."""
+
+    def segments(self, length: int) -> int:
+        """N_m for a signal of ``length`` frames or samples.
+
+        Raises:
+            ValueError: if the codec cannot take that length; the message says which lengths it can take.
+        """
+        ...
+
+    def track(self, modality: str, length: int, rate: Fraction) -> Track:
+        """Where the latents of a signal of ``length`` frames or samples at ``rate`` a second lie on the timeline."""
+        ...
+
+    def encode(self, signal: Float[Tensor, "batch time ..."]) -> Float[Tensor, "batch segment ..."]:
+        """Latents ``(B, N_m, *grid, channels)`` of a signal ``(B, time, …)``."""
+        ...
+
+    def decode(self, latents: Float[Tensor, "batch segment ..."]) -> Float[Tensor, "batch time ..."]:
+        """The signal of latents; it may be shorter than what was encoded where the codec crops, never longer."""
+        ...
+
+
+@runtime_checkable
+class MediaFormat(Protocol):
+    """What a modality's signal is outside the model: a shape, a rate, and a way into and out of files.
+
+    A signal is a float32 tensor ``(time, …)``: video ``(frames, height, width, 3)`` in [0, 1], audio ``(samples,)`` in
+    [−1, 1].
+    """
+
+    stream: str | None
+    """The container stream it is read from and muxed into (``"video"``, ``"audio"``), or None for a file of its own."""
+    rate: Fraction
+    """Frames or samples a second."""
+
+    def shape(self, seconds: Fraction) -> tuple[int, ...]:
+        """The shape of a signal that long."""
+        ...
+
+    def read(self, path: Path, start: Fraction, seconds: Fraction) -> Float[Tensor, "time ..."]:
+        """The signal of ``[start, start + seconds)`` of a file, in this format whatever the file's own.
+
+        Raises:
+            mmseqdiff.errors.MediaError: if the file cannot give it; the message says why.
+        """
+        ...
+
+    def duration(self, path: Path) -> Fraction:
+        """How many seconds of this modality the file holds."""
+        ...
+
+    def write(self, path: Path, signal: Float[Tensor, "time ..."]) -> None:
+        """Writes a file that holds only this signal, under a temporary name first."""
+        ...
+
+    def fill(
+        self, signal: Float[Tensor, "batch time ..."], known: Sequence[Interval]
+    ) -> Float[Tensor, "batch time ..."]:
+        """Overwrites everything outside ``known`` with what can be guessed from inside it alone.
+
+        Video takes the nearest known frame, audio is silent; with nothing known the signal is zero. A frame or sample
+        is known if its whole duration lies in one interval.
+        """
+        ...
+
+
+@runtime_checkable
+class Dataset(Protocol):
+    """Makes or finds media files: ``prepare`` fills a folder, and says what it did."""
+
+    def prepare(self, folder: Path) -> Sequence[Path]:
+        """Writes (or completes) the files in ``folder`` and returns them."""
+        ...
+
+
+@runtime_checkable
+class Metric(Protocol):
+    """A number about a generated clip, against a reference clip."""
+
+    def __call__(self, generated: Mapping[str, Tensor], reference: Mapping[str, Tensor]) -> dict[str, float]:
+        """Named values for one clip; signals are modality → ``(time, …)``."""
+        ...

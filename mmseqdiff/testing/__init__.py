@@ -1,0 +1,1 @@
+"""For plugin authors: exact worlds, Hypothesis strategies and the laws as checks."""

@@ -1,0 +1,67 @@
+"""Operations on the timestep matrix: drawing tied levels, and checking a matrix.
+
+``Timesteps`` is a float tensor ``(B, M, N)`` of levels in [0, T]; padding holds level 0 (arXiv:2405.13762 §3.1).
+
+A *partition* ``(M, N)`` of whole numbers says which cells share a level. It is all that distinguishes the paper's
+strategies (§3.2, Algorithm 1):
+
+    vanilla                 one group
+    per modality            group = m
+    per time-segment        group = corresponding segment of the reference track
+    both                    every cell its own group
+"""
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from mmseqdiff import random
+from mmseqdiff.layout import Layout
+
+__all__ = ["ALWAYS_CLEAN", "PADDING", "canonical", "check", "expand", "tied_levels"]
+
+PADDING = -1
+"""A partition's mark for cells that do not exist."""
+ALWAYS_CLEAN = -2
+"""A partition's mark for cells that a policy never noises."""
+
+
+def tied_levels(
+    partition: Int[Tensor, "modality segment"], keys: Int[Tensor, " batch"], num_levels: int
+) -> Float[Tensor, "batch modality segment"]:
+    """One whole level per group, uniform on 1 … ``num_levels`` and independent between groups; 0 for marked cells."""
+    partition = partition.to(keys.device)
+    groups = random.integers(keys, "levels", 1, num_levels, (max(int(partition.max()), 0) + 1,))
+    levels = groups[:, partition.clamp(min=0)]
+    return torch.where(partition >= 0, levels, 0).to(torch.float32)
+
+
+def canonical(partition: Int[Tensor, "modality segment"]) -> Int[Tensor, "modality segment"]:
+    """The same partition with its groups numbered 0, 1, … and its marks kept."""
+    numbers = torch.full_like(partition, 0)
+    live = partition >= 0
+    numbers[live] = torch.unique(partition[live], return_inverse=True)[1]
+    return torch.where(live, numbers, partition)
+
+
+def check(t: Float[Tensor, "*batch modality segment"], layout: Layout, num_levels: int) -> None:
+    """Refuses a matrix that no forward process could mean.
+
+    Raises:
+        ValueError: if the shape is not the layout's, a level is outside [0, num_levels] or not a number, or padding is
+            not 0; the message names the first such cell.
+    """
+    if t.shape[-2:] != (layout.M, layout.N):
+        raise ValueError(f"the layout has a {layout.M} x {layout.N} timestep matrix, got {tuple(t.shape)}")
+    wrong = ~((t >= 0) & (t <= num_levels)) | (~layout.valid.to(t.device) & (t != 0))
+    wrong = wrong.reshape(-1, layout.M, layout.N).any(0)
+    if wrong.any():
+        m, n = wrong.nonzero()[0].tolist()
+        where = layout.describe(m, n) if layout.valid[m, n] else f"padding cell ({layout.modalities[m]}, {n})"
+        expected = f"a level in [0, {num_levels}]" if layout.valid[m, n] else "level 0"
+        raise ValueError(f"{where} has level {t[..., m, n].flatten().tolist()[:4]}, expected {expected}")
+
+
+def expand(levels: Float[Tensor, "batch segment_m"], like: Tensor) -> Tensor:
+    """Per-cell numbers ``(B, N_m)`` shaped to multiply latents ``(B, N_m, *grid, channels)``, in their dtype."""
+    return levels.to(like.dtype).reshape(*levels.shape, *(1,) * (like.ndim - levels.ndim))

@@ -1,0 +1,1 @@
+"""Training: the objective, the loop, averages, checkpoints, and what is trained with them."""

@@ -1,0 +1,248 @@
+"""Checkpoints: a folder of safetensors files and a JSON manifest that says what they are.
+
+    FOLDER/00001000/manifest.json           format, step, description, and of every file its size, hash and tensors
+    FOLDER/00001000/weights.safetensors     one file per group of tensors
+
+A checkpoint appears whole or not at all: it is written under a temporary name and then renamed. Nothing is unpickled.
+The description is what the tensors mean (recipe, layout, codecs …); loading compares it with what is expected, so that
+training and generating cannot disagree.
+"""
+
+import hashlib
+import json
+import os
+import re
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from mmseqdiff.errors import CheckpointError, RunError
+
+__all__ = [
+    "FORMAT", "check_description", "codec_hash", "difference", "load_group", "load_into", "newest", "read_manifest",
+    "save", "write_folder", "write_json",
+]  # fmt: skip
+
+FORMAT = 1
+"""The version of the manifest; a newer one is refused."""
+
+Group = Mapping[str, Tensor]
+"""Tensors by name."""
+
+_STEP = re.compile(r"\d{8,}")
+_PARTIAL = ".partial-"
+"""Starts the name of what is not yet whole; such leftovers of a killed run are written over."""
+
+
+def codec_hash(codec: nn.Module) -> str:
+    """SHA-256 over the sorted names, types, shapes and bytes of a codec's state dict: what identifies its weights."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(codec.state_dict().items()):
+        data = tensor.detach().cpu().contiguous()
+        digest.update(f"{name} {data.dtype} {tuple(data.shape)}\n".encode())
+        digest.update(data.reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Writes a JSON file, lists of numbers on one line, under a temporary name and then renames it."""
+    partial = path.with_name(f"{_PARTIAL}{path.name}")
+    try:
+        text = re.sub(r"\[[\d\s,.e+-]*\]", lambda numbers: " ".join(numbers[0].split()), json.dumps(value, indent=1))
+        partial.write_text(f"{text}\n", encoding="utf-8")
+        _sync(partial)
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def save(
+    folder: Path, step: int, groups: Mapping[str, Group], description: Mapping[str, Any], *, keep: int = 2
+) -> Path:
+    """Writes the checkpoint ``FOLDER/<step>`` and removes all but the newest ``keep``.
+
+    Args:
+        folder: where the checkpoints of a run lie; made if it does not exist.
+        step: optimiser steps done.
+        groups: what to save, one file each.
+        description: what the tensors mean: plain values, as JSON has them.
+        keep: how many checkpoints stay.
+
+    Raises:
+        RunError: if it cannot be written, on a full disk for example. Earlier checkpoints are then as they were.
+    """
+    final = folder / f"{step:08d}"
+    partial = folder / f"{_PARTIAL}{final.name}"
+    try:
+        shutil.rmtree(partial, ignore_errors=True)
+        write_folder(partial, groups, {"step": step, **description})
+        shutil.rmtree(final, ignore_errors=True)  # only ever the same step, written again
+        os.replace(partial, final)
+    except (RunError, OSError) as error:
+        shutil.rmtree(partial, ignore_errors=True)
+        last = newest(folder)
+        kept = f"the last one is {last}" if last else "there is none yet"
+        raise RunError(
+            f"{final} could not be written ({error}); {kept}. Make room and start again to resume"
+        ) from error
+    for old in _checkpoints(folder)[:-keep]:
+        shutil.rmtree(old, ignore_errors=True)
+    return final
+
+
+def write_folder(folder: Path, groups: Mapping[str, Group], description: Mapping[str, Any]) -> None:
+    """Writes groups of tensors, each under a temporary name first, and last of all the manifest that vouches for them.
+
+    Raises:
+        RunError: if they cannot be written, on a full disk for example.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        files = {
+            f"{name}.safetensors": _write_group(folder / f"{name}.safetensors", group) for name, group in groups.items()
+        }
+        write_json(folder / "manifest.json", {"format": FORMAT, **description, "files": files})
+    except (OSError, SafetensorError) as error:
+        raise RunError(f"{folder} cannot be written: {error}") from error
+
+
+def _write_group(path: Path, group: Group) -> dict[str, Any]:
+    """Writes one file; what the manifest says about it."""
+    # Cloned, because safetensors refuses tensors that share memory, as tied weights do.
+    tensors = {
+        name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format) for name, tensor in group.items()
+    }
+    partial = path.with_name(f"{_PARTIAL}{path.name}")
+    try:
+        save_file(tensors, partial)
+        _sync(partial)
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+    shapes = {name: list(tensor.shape) for name, tensor in tensors.items()}
+    return {"bytes": path.stat().st_size, "sha256": _file_hash(path), "tensors": shapes}
+
+
+def _sync(path: Path) -> None:
+    """Waits until the file is on the disk."""
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+
+
+def _file_hash(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _checkpoints(folder: Path) -> list[Path]:
+    if not folder.is_dir():
+        return []
+    return sorted((path for path in folder.iterdir() if _STEP.fullmatch(path.name)), key=lambda path: int(path.name))
+
+
+def newest(folder: Path) -> Path | None:
+    """The checkpoint of the highest step in ``folder``, or None."""
+    return next(reversed(_checkpoints(folder)), None)
+
+
+def read_manifest(path: Path) -> dict[str, Any]:
+    """The manifest of the checkpoint folder ``path``.
+
+    Raises:
+        CheckpointError: if there is none, it is not JSON, or it is of a newer format.
+    """
+    try:
+        manifest = json.loads((path / "manifest.json").read_text(encoding="utf-8"))
+        version = manifest["format"]
+    except FileNotFoundError as error:
+        raise CheckpointError(f"{path} is no checkpoint: it has no manifest.json") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(f"{path / 'manifest.json'} is damaged: {error}") from error
+    if version > FORMAT:
+        raise CheckpointError(
+            f"{path} has format {version}, this version reads up to {FORMAT}: install a newer mmseqdiff"
+        )
+    return manifest
+
+
+def load_group(path: Path, group: str) -> dict[str, Tensor]:
+    """The tensors of one group of the checkpoint ``path``, checked against its manifest.
+
+    Raises:
+        CheckpointError: if the group is missing, truncated or changed.
+    """
+    name = f"{group}.safetensors"
+    entry, file = read_manifest(path)["files"].get(name), path / name
+    if entry is None or not file.is_file():
+        raise CheckpointError(f"checkpoint {path} has no {name}")
+    size = file.stat().st_size
+    if size != entry["bytes"]:
+        raise CheckpointError(f"{file} is truncated or too long: {size} bytes, expected {entry['bytes']}")
+    if _file_hash(file) != entry["sha256"]:
+        raise CheckpointError(f"{file} was changed: its hash is not the manifest's")
+    tensors = load_file(file)
+    if {key: list(tensor.shape) for key, tensor in tensors.items()} != entry["tensors"]:
+        raise CheckpointError(f"{file} does not hold the tensors that its manifest lists")
+    return tensors
+
+
+def load_into(module: nn.Module, tensors: Group, where: str) -> None:
+    """Copies tensors into a module, which must have exactly these.
+
+    Raises:
+        CheckpointError: naming the first tensor that is missing, unknown or of another shape; the message starts
+            with ``where``.
+    """
+    own = module.state_dict()
+    for name in own:
+        if name not in tensors:
+            raise CheckpointError(f"{where}: tensor {name!r} is missing; it was made for another network")
+        if tensors[name].shape != own[name].shape:
+            shapes = f"{tuple(tensors[name].shape)}, expected {tuple(own[name].shape)}"
+            raise CheckpointError(f"{where}: tensor {name!r} has shape {shapes}; it was made for another network")
+    for name in tensors:
+        if name not in own:
+            raise CheckpointError(f"{where}: there is no place for tensor {name!r}; it was made for another network")
+    module.load_state_dict(tensors)
+
+
+def difference(found: Any, expected: Any, path: str = "") -> str | None:
+    """The first place where two descriptions differ, as ``"path is …, expected …"``; None where they are equal."""
+    if isinstance(found, Mapping) and isinstance(expected, Mapping):
+        for key in [*expected, *(key for key in found if key not in expected)]:
+            reason = difference(found.get(key), expected.get(key), f"{path}.{key}" if path else str(key))
+            if reason:
+                return reason
+        return None
+    if _is_list(found) and _is_list(expected) and len(found) == len(expected):
+        places = (difference(a, b, f"{path}[{i}]") for i, (a, b) in enumerate(zip(found, expected)))
+        return next(filter(None, places), None)
+    return None if found == expected else f"{path} is {_short(found)}, expected {_short(expected)}"
+
+
+def _is_list(value: Any) -> bool:
+    return isinstance(value, Sequence) and not isinstance(value, str)
+
+
+def _short(value: Any) -> str:
+    text = "nothing" if value is None else json.dumps(value, default=str)
+    return text if len(text) <= 60 else f"{text[:57]}…"
+
+
+def check_description(manifest: Mapping[str, Any], expected: Mapping[str, Any], where: str) -> None:
+    """Refuses a checkpoint whose description differs from what is expected, key by key of ``expected``.
+
+    Raises:
+        CheckpointError: naming the first field that differs; ``where`` starts the message.
+    """
+    plain = json.loads(json.dumps(expected))  # tuples become lists, as they did in the manifest
+    for key, value in plain.items():
+        reason = difference(manifest.get(key), value, key)
+        if reason:
+            raise CheckpointError(f"{where} was made with another {key.replace('_', ' ')}: {reason}")

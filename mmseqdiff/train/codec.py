@@ -1,0 +1,233 @@
+"""Training one modality's codec from a folder of media files.
+
+A codec that can be trained has ``training_loss(signal, keys) -> dict[str, Tensor]``: named terms whose sum is
+minimised. Three more methods are optional:
+
+    image_codec() -> nn.Module and inflate_from(module)     a cheaper codec of single frames, itself with a
+        ``training_loss``, trained first; then this codec takes its weights (arXiv:2310.05737 §3.2)
+    reconstruction_quality(signal, reconstruction) -> dict[str, Tensor]     named numbers per clip, such as decibels;
+        without it the mean squared error is reported
+
+The folder of a trained codec holds ``codec.safetensors`` and ``manifest.json``, which names its component, hash, steps
+and quality; beside them lie what resuming needs: ``checkpoints/``, ``image/`` and ``signals/``.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import attrs
+import torch
+from rich.console import Console
+from rich.progress import track
+from torch import Tensor, nn
+
+from mmseqdiff import random
+from mmseqdiff.errors import CheckpointError, RecipeError
+from mmseqdiff.host import Host
+from mmseqdiff.host.registry import closest
+from mmseqdiff.modality import Modality
+from mmseqdiff.protocols import Codec
+from mmseqdiff.recipe import CodecTraining, Recipe
+from mmseqdiff.train import checkpoint
+from mmseqdiff.train.checkpoint import codec_hash
+from mmseqdiff.train.loop import Trainer
+from mmseqdiff.train.optimisation import Optimisation
+from mmseqdiff.train.signals import Signals
+from mmseqdiff.train.table import Table
+
+__all__ = ["load_codec", "save_codec", "train_codec"]
+
+HELD_OUT = 64
+"""At most so many files are kept out of training, to measure on; at most one in twenty."""
+
+
+def train_codec(
+    recipe: Recipe,
+    host: Host,
+    modality: str,
+    data: Path,
+    out: Path,
+    *,
+    device: str = "cpu",
+    console: Console | None = None,
+) -> bool:
+    """Trains the codec of ``modality`` into the folder ``out``, or goes on where it stopped.
+
+    Args:
+        recipe: names the modality's plugin and, under ``codec_training``, how to train.
+        host: builds it.
+        modality: one of the recipe's.
+        data: a folder of media files.
+        out: gets ``codec.safetensors``, ``manifest.json`` and what resuming needs.
+        device: where to train.
+        console: for progress.
+
+    Returns:
+        Whether training is complete; False after Ctrl-C.
+
+    Raises:
+        RecipeError: if the recipe has no such modality, its codec cannot be trained, or takes no clips of that length.
+        MediaError: if there is nothing to train on.
+        CheckpointError: if ``out`` holds another training.
+        RunError: if a number is not finite or a file cannot be written.
+    """
+    console = console or Console()
+    if modality not in recipe.modalities:
+        raise RecipeError(
+            f"recipe {recipe.name!r} has no modality {modality!r}; {closest(modality, list(recipe.modalities))}"
+        )
+    training = recipe.codec_training.get(modality, CodecTraining())
+    torch.manual_seed(training.seed)
+    built: Modality = recipe.modalities[modality].build(host, "modality")
+    codec, length = built.codec.to(device), built.format.shape(training.seconds or recipe.seconds)[0]
+    _check(codec, training, length, recipe)
+
+    signals = Signals.load(
+        data,
+        built.format,
+        out / "signals",
+        shortest=length,
+        progress=lambda files: track(files, "decoding", console=console),
+    )
+    for reason in signals.left_out.values():
+        console.print(f"left out: {reason}")
+    training_files, held_out = signals.split(min(HELD_OUT, len(signals.files) // 20))
+
+    described = attrs.evolve(recipe, codec_training={modality: training}).to_dict()
+    description = {
+        "modality": modality,
+        "component": described["modalities"][modality],
+        "codec_training": described["codec_training"][modality],
+        "data": {"files": len(signals.files), "length": sum(signals.lengths)},
+    }
+    shared: dict[str, Any] = {"signals": training_files, "held_out": held_out, "training": training, "console": console}
+    if training.image_steps:
+        stage = _stage(codec.image_codec().to(device), out / "image", description, length=1, images=True, **shared)
+        if not stage.run():
+            return False
+        codec.inflate_from(stage.average.module)
+    stage = _stage(codec, out, description, length=length, images=False, **shared)
+    if not stage.run():
+        return False
+    quality = _quality(stage.average.module, held_out, length) if held_out.files else {}
+    save_codec(stage.average.module, out, {**description, "steps": training.steps, "quality": quality})
+    console.print(f"{modality} codec of {training.steps} steps in {out}: {_text(quality)}")
+    return True
+
+
+def _check(codec: nn.Module, training: CodecTraining, length: int, recipe: Recipe) -> None:
+    if not hasattr(codec, "training_loss"):
+        raise RecipeError(
+            f"recipe {recipe.name!r}: {type(codec).__name__} has no training_loss, so it cannot be trained"
+        )
+    if training.image_steps and not hasattr(codec, "image_codec"):
+        raise RecipeError(
+            f"recipe {recipe.name!r}: {type(codec).__name__} has no image_codec, so image_steps must be 0"
+        )
+    if training.image_steps >= training.steps:
+        raise RecipeError(
+            f"recipe {recipe.name!r}: image_steps {training.image_steps} must be fewer than steps {training.steps}"
+        )
+    try:
+        codec.segments(length)
+    except ValueError as error:
+        raise RecipeError(f"recipe {recipe.name!r}: codec_training.seconds: {error}") from error
+
+
+def _stage(
+    module: nn.Module,
+    folder: Path,
+    description: Mapping[str, Any],
+    *,
+    signals: Signals,
+    held_out: Signals,
+    training: CodecTraining,
+    length: int,
+    images: bool,
+    console: Console,
+) -> Trainer:
+    """The training of one stage: on single frames, or on clips."""
+    device, seed = next(module.parameters()).device, training.seed
+    batch_size = training.image_batch_size if images else training.batch_size
+
+    def keys(step: int, positions: range) -> Tensor:
+        return random.fold(random.example_keys(seed, positions), "image" if images else "clip", step)
+
+    def objective(step: int, positions: range) -> tuple[Tensor, Table]:
+        drawn = keys(step, positions)
+        clips = signals.clips(signals.places(drawn, length), length).to(device)
+        terms = module.training_loss(clips, drawn.to(device))
+        return sum(terms.values()), Table.of_means({f"loss/{name}": term for name, term in terms.items()}, len(clips))
+
+    def describe_batch(step: int) -> str:
+        places = signals.places(keys(step, range(batch_size)), length)
+        return ", ".join(f"{signals.files[file]} from {offset} on" for file, offset in places)
+
+    def measure(step: int, average: nn.Module) -> dict[str, float]:
+        quality = _quality(average, held_out, length)
+        console.print(f"step {step}, held-out files: {_text(quality)}")
+        return {f"quality/{name}": value for name, value in quality.items()}
+
+    # A codec of images reconstructs frames of its own kind; it is the inflated codec's quality that is of interest.
+    measurable = bool(held_out.files) and hasattr(module, "encode")
+    return Trainer(
+        module=module,
+        objective=objective,
+        optimisation=Optimisation.of(
+            training,
+            steps=training.image_steps if images else training.steps - training.image_steps,
+            batch_size=batch_size,
+        ),
+        folder=folder,
+        description=description,
+        describe_batch=describe_batch,
+        actions=((training.checkpoint_every, measure),) if measurable else (),
+        console=console,
+    )
+
+
+@torch.no_grad()
+def _quality(codec: Codec, held_out: Signals, length: int) -> dict[str, float]:
+    """Means over the held-out files' first clips."""
+    device, found = next(codec.parameters()).device, {}
+    for file in range(len(held_out.files)):
+        signal = held_out.clips([(file, 0)], length).to(device)
+        reconstruction = codec.decode(codec.encode(signal))
+        signal = signal[:, : reconstruction.shape[1]]
+        values = {"mse": (signal - reconstruction).square().mean()}
+        if hasattr(codec, "reconstruction_quality"):
+            values = codec.reconstruction_quality(signal, reconstruction)
+        for name, value in values.items():
+            found.setdefault(name, []).append(float(value.mean()))
+    return {name: sum(values) / len(values) for name, values in found.items()}
+
+
+def _text(quality: Mapping[str, float]) -> str:
+    return ", ".join(f"{name} {value:.4g}" for name, value in quality.items()) or "no file was held out to measure on"
+
+
+def save_codec(codec: nn.Module, folder: Path, description: Mapping[str, Any]) -> None:
+    """Writes ``codec.safetensors`` and its ``manifest.json``: the description, and the codec's hash.
+
+    Raises:
+        RunError: if they cannot be written.
+    """
+    checkpoint.write_folder(folder, {"codec": codec.state_dict()}, {**description, "hash": codec_hash(codec)})
+
+
+def load_codec(codec: nn.Module, folder: Path) -> str:
+    """Loads trained weights into a codec.
+
+    Returns:
+        The codec's hash.
+
+    Raises:
+        CheckpointError: if the folder holds no codec, or one that is truncated, changed, or of another shape.
+    """
+    expected = checkpoint.read_manifest(folder).get("hash")
+    checkpoint.load_into(codec, checkpoint.load_group(folder, "codec"), str(folder))
+    found = codec_hash(codec)
+    if found != expected:
+        raise CheckpointError(f"{folder}: the codec's hash is {found}, its manifest says {expected}: it was changed")
+    return found

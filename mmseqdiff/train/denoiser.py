@@ -1,0 +1,189 @@
+"""Training a denoiser from a latent store, into a run's folder (:mod:`mmseqdiff.train.run`)."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import attrs
+import torch
+from jaxtyping import Bool
+from rich.console import Console
+from torch import Tensor, nn
+
+from mmseqdiff import random
+from mmseqdiff.assembly import Assembly
+from mmseqdiff.data.order import batch_indices
+from mmseqdiff.data.store import LatentStore
+from mmseqdiff.errors import CheckpointError, PluginError, StoreError
+from mmseqdiff.host import Host
+from mmseqdiff.layout import Layout
+from mmseqdiff.recipe import Recipe
+from mmseqdiff.train import checkpoint
+from mmseqdiff.train.loop import Trainer
+from mmseqdiff.train.objective import DenoisingObjective, conditional_loss, step_keys
+from mmseqdiff.train.optimisation import Optimisation
+from mmseqdiff.train.parallel import join_world
+from mmseqdiff.train.run import describe, load_codecs, prepare_run, with_statistics
+from mmseqdiff.train.table import Table
+
+__all__ = ["Sample", "train_denoiser", "validation_tasks"]
+
+HELD_OUT = 64
+"""At most so many clips are validated on; of a store without a validation store the last ones, one in twenty."""
+
+LEVELS = (0.1, 0.3, 0.5, 0.7, 0.9)
+"""Where the validation loss is measured, as parts of T."""
+
+Sample = Callable[[int, Assembly, Path], None]
+"""``(step, model with averaged weights, folder)``: writes generated media into the folder."""
+
+
+def train_denoiser(
+    recipe: Recipe,
+    host: Host,
+    data: Path,
+    out: Path,
+    *,
+    validation: Path | None = None,
+    start_from: Path | None = None,
+    sample: Sample | None = None,
+    device: str = "cpu",
+    console: Console | None = None,
+) -> bool:
+    """Trains the recipe's denoiser in the folder ``out``, or goes on where it stopped.
+
+    Args:
+        recipe: what to train, and how.
+        host: builds it.
+        data: a latent store, with the codecs that filled it in ``codecs/<modality>``.
+        out: the run's folder.
+        validation: another store, to measure on; where None, the end of ``data`` is held out.
+        start_from: a run whose averaged weights a new run starts from.
+        sample: generates media every ``training.sample_every`` steps.
+        device: where to train. Under ``torchrun``, ``cuda`` is each process's own.
+        console: for progress.
+
+    Returns:
+        Whether training is complete; False after Ctrl-C.
+
+    Raises:
+        RecipeError: if ``out`` was started with another recipe, or the parts do not fit together.
+        StoreError: if a store does not fit the recipe or its codecs, or is too small to hold any out.
+        CheckpointError: if a codec or checkpoint is damaged, or ``start_from`` has another layout, codec or prediction.
+        RunError: if a number is not finite or a file cannot be written.
+    """
+    console, training = console or Console(), recipe.training
+    world, place = join_world(torch.device(device))
+    torch.manual_seed(training.seed)
+    assembly = Assembly.from_recipe(recipe, host)
+    codecs = load_codecs(assembly, data / "codecs")
+    store = LatentStore.open(data, assembly.layout, codecs)
+    assembly = with_statistics(assembly, store.statistics())
+    if world.rank == 0:
+        prepare_run(out, recipe, data / "codecs")
+    world.wait()
+    model = describe(assembly, codecs)
+    if start_from is not None:
+        _start_from(assembly.backbone, start_from, model)
+    for module in (assembly.backbone, *(modality.codec for modality in assembly.modalities.values())):
+        module.to(place)
+
+    held_out = min(HELD_OUT, len(store) // 20) if validation is None else 0
+    clips = len(store) - held_out
+    if clips < 1:
+        raise StoreError(f"{data} holds no clip to train on; encode some first")
+    if validation is None:
+        measured = _read(store, range(clips, len(store)), assembly, place)
+    else:
+        other = LatentStore.open(validation, assembly.layout, codecs)
+        measured = _read(other, range(min(HELD_OUT, len(other))), assembly, place)
+    objective = DenoisingObjective(
+        assembly.denoiser, assembly.policy, training.self_condition_rate, training.loss_weights, training.reduction
+    )
+
+    def indices(step: int) -> Tensor:
+        return batch_indices(training.seed, step, batch_size=training.batch_size, length=clips)
+
+    def part_of_batch(step: int, positions: range) -> tuple[Tensor, Table]:
+        z0 = _read(store, indices(step)[positions.start : positions.stop], assembly, place)
+        return objective(z0, step_keys(training.seed, step, positions, place))
+
+    def averaged(average: nn.Module) -> Assembly:
+        return attrs.evolve(assembly, backbone=average, denoiser=attrs.evolve(assembly.denoiser, backbone=average))
+
+    def validate(step: int, average: nn.Module) -> dict[str, float]:
+        scalars = _validate(averaged(average), measured, training.batch_size // training.accumulate)
+        text = ", ".join(f"{name.removeprefix('validation/')} {value:.4f}" for name, value in scalars.items())
+        console.print(f"step {step}, validation: {text}")
+        return scalars
+
+    def generate(step: int, average: nn.Module) -> dict[str, float]:
+        sample(step, averaged(average), out / "samples" / f"{step:08d}")
+        return {}
+
+    actions = []
+    if len(next(iter(measured.values()))):
+        actions.append((training.validate_every, validate))
+    if sample is not None and training.sample_every:
+        actions.append((training.sample_every, generate))
+    return Trainer(
+        module=assembly.backbone,
+        objective=part_of_batch,
+        optimisation=Optimisation.of(training),
+        folder=out,
+        description={**model, "data": {"clips": len(store), "held out": len(store) - clips}},
+        describe_batch=lambda step: f"the store's clips {indices(step).tolist()}",
+        actions=actions,
+        console=console,
+        world=world,
+    ).run()
+
+
+def _start_from(backbone: nn.Module, run: Path, model: Mapping[str, Any]) -> None:
+    """Takes the averaged weights of another run, if they mean the same."""
+    path = checkpoint.newest(run / "checkpoints")
+    if path is None:
+        raise CheckpointError(f"{run} holds no checkpoint to start from")
+    expected = {key: model[key] for key in ("layout", "prediction", "schedule", "codecs")}
+    checkpoint.check_description(checkpoint.read_manifest(path), expected, str(path))
+    checkpoint.load_into(backbone, checkpoint.load_group(path, "ema"), str(path))
+
+
+def _read(
+    store: LatentStore, indices: Sequence[int] | Tensor, assembly: Assembly, device: torch.device
+) -> dict[str, Tensor]:
+    """Normalised latents of some clips."""
+    raw = store.batch(indices)
+    return {name: value.statistics.normalise(raw[name].to(device)) for name, value in assembly.modalities.items()}
+
+
+def validation_tasks(host: Host, layout: Layout) -> dict[str, Bool[Tensor, "modality segment"]]:
+    """The given cells of every task that needs no parameter, fits the layout, and leaves something to generate."""
+    tasks = {}
+    for name in host.names("task"):
+        try:
+            given = host.build("task", name).given(layout)
+        except (PluginError, ValueError, KeyError):  # it needs a parameter, another modality or a longer clip
+            continue
+        if (layout.valid & ~given).any():
+            tasks[name] = given
+    return tasks
+
+
+def _validate(assembly: Assembly, clips: Mapping[str, Tensor], batch_size: int) -> dict[str, float]:
+    """The loss on generated cells by task and modality, a mean over clips and :data:`LEVELS`."""
+    layout, denoiser = assembly.layout, assembly.denoiser
+    first = next(iter(clips.values()))
+    keys = random.fold(random.example_keys(0, range(len(first)), str(first.device)), "validation")
+    scalars = {}
+    for task, given in validation_tasks(assembly.host, layout).items():
+        losses = [
+            conditional_loss(denoiser, {name: z[part] for name, z in clips.items()}, given, level, keys[part])
+            for level in (share * denoiser.schedule.num_levels for share in LEVELS)
+            for part in (slice(start, start + batch_size) for start in range(0, len(keys), batch_size))
+        ]
+        means = torch.cat(losses).mean(0).tolist()
+        for name, mean, row in zip(layout.modalities, means, layout.valid & ~given):
+            if row.any():
+                scalars[f"validation/{task}/{name}"] = mean
+    return scalars

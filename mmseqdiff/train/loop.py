@@ -1,0 +1,274 @@
+"""The one training loop, for denoisers and codecs alike.
+
+Step n = 0 … steps − 1, on a batch of B examples that is a pure function of n:
+
+    (1) gradient   g = ∇ Σ_k (B_k / B) L_k         micro-batches k of B_k examples, L_k the mean loss over them
+    (2) clipping   g ← g · min(1, clip / |g|)
+    (3) weights    AdamW (arXiv:1711.05101) at the rate of :mod:`mmseqdiff.train.optimisation`
+    (4) average    :mod:`mmseqdiff.train.ema`
+
+Weights, average, optimiser and the step are all there is to save; everything random follows from (seed, step). So a run
+that was killed goes on as if it had not been, bit for bit on CPU with equal threads.
+"""
+
+import math
+import signal
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import attrs
+import torch
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from torch import Tensor, nn
+
+from mmseqdiff import random
+from mmseqdiff.errors import RecipeError, RunError
+from mmseqdiff.train import checkpoint
+from mmseqdiff.train.ema import Average
+from mmseqdiff.train.optimisation import Optimisation
+from mmseqdiff.train.parallel import World
+from mmseqdiff.train.table import Table
+
+__all__ = ["Action", "Objective", "Trainer"]
+
+LOG_EVERY = 25
+"""Steps between two looks at the numbers on the device."""
+
+Objective = Callable[[int, range], tuple[Tensor, Table]]
+"""``(step, positions in the global batch)`` → the mean loss over these examples, and what to log."""
+
+Action = Callable[[int, nn.Module], Mapping[str, float]]
+"""``(steps done, averaged module)`` → scalars to log; validation, for example."""
+
+
+@contextmanager
+def _interruptions() -> Iterator[Callable[[], bool]]:
+    """Whether Ctrl-C or a termination was asked for since; the second time it has its usual effect at once."""
+    received: list[int] = []
+    before: dict[int, Any] = {}
+
+    def receive(number: int, frame: FrameType | None) -> None:
+        received.append(number)
+        signal.signal(number, before[number])
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        try:
+            before[number] = signal.signal(number, receive)
+        except ValueError:  # not in the main thread: whoever called from elsewhere minds interruptions himself
+            break
+    try:
+        yield lambda: bool(received)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@attrs.define(eq=False, kw_only=True)
+class Trainer:
+    """Trains a module in a folder, from where the folder's last checkpoint left off.
+
+    Attributes:
+        module: what is trained, on its device.
+        objective: the loss of a part of a batch.
+        optimisation: how.
+        folder: gets ``checkpoints/`` and ``tensorboard/``.
+        description: what the weights mean; kept in every manifest, and compared when the run is resumed.
+        describe_batch: names the examples of a step, for the message when a number is not finite.
+        actions: ``(period, action)``: what to do every so many steps.
+        console: where progress goes.
+        world: the processes that share the work.
+        average: the averaged module.
+        step: steps done.
+    """
+
+    module: nn.Module
+    objective: Objective
+    optimisation: Optimisation
+    folder: Path
+    description: Mapping[str, Any]
+    describe_batch: Callable[[int], str]
+    actions: Sequence[tuple[int, Action]] = ()
+    console: Console = attrs.field(factory=Console)
+    world: World = attrs.field(factory=World)
+    average: Average = attrs.field(init=False)
+    step: int = attrs.field(init=False, default=0)
+    _optimizer: torch.optim.AdamW = attrs.field(init=False)
+    _measured: Table | None = attrs.field(init=False, default=None)
+    _watched: list[tuple[int, Tensor, Tensor]] = attrs.field(init=False, factory=list)
+
+    def __attrs_post_init__(self) -> None:
+        plan = self.optimisation
+        if plan.batch_size % (plan.accumulate * self.world.size):
+            raise RecipeError(
+                f"batch_size {plan.batch_size} cannot be shared evenly by {self.world.size} processes with "
+                f"{plan.accumulate} micro-batches each"
+            )
+        self.average = Average(self.module, plan.ema_decay)
+        self._optimizer = torch.optim.AdamW(
+            [parameter for _, parameter in self._parameters()],
+            betas=plan.betas,
+            weight_decay=plan.weight_decay,
+            fused=True,
+        )
+
+    @property
+    def checkpoints(self) -> Path:
+        """Where the checkpoints lie."""
+        return self.folder / "checkpoints"
+
+    @property
+    def _device(self) -> torch.device:
+        return next(self.module.parameters()).device
+
+    def _parameters(self) -> list[tuple[str, nn.Parameter]]:
+        return [(name, value) for name, value in self.module.named_parameters() if value.requires_grad]
+
+    def run(self) -> bool:
+        """Trains until the last step, or until Ctrl-C; then the state is saved and the same call goes on from it.
+
+        Returns:
+            Whether the last step is done.
+
+        Raises:
+            CheckpointError: if the folder's last checkpoint is damaged or belongs to another recipe, layout or codec.
+            RunError: if a loss or gradient is not finite, or a checkpoint cannot be written.
+        """
+        from torch.utils.tensorboard import SummaryWriter  # takes seconds to import, and only training needs it
+
+        self._restore()
+        total = self.optimisation.steps
+        if self.step >= total:
+            return True
+        leads = self.world.rank == 0
+        writer = SummaryWriter(str(self.folder / "tensorboard"), purge_step=self.step + 1) if leads else None
+        with self._progress() as progress, _interruptions() as interrupted:
+            task = progress.add_task("", total=total, completed=self.step)
+            while self.step < total:
+                self._update()
+                progress.advance(task)
+                stop = self.world.any(interrupted(), self._device)
+                save = stop or self.step == total or self.step % self.optimisation.checkpoint_every == 0
+                if save or self.step % LOG_EVERY == 0:
+                    scalars = self._look()
+                    progress.update(task, description=f"loss {scalars['loss']:.4f}")
+                    _write(writer, scalars, self.step)
+                if save and leads:
+                    path = self._save()
+                    self.console.print(f"step {self.step} of {total}: loss {scalars['loss']:.4f}, saved in {path}")
+                if stop:
+                    break
+                for period, action in self.actions:
+                    if leads and self.step % period == 0:
+                        _write(writer, action(self.step, self.average.module), self.step)
+        if writer is not None:
+            writer.close()
+        self.world.wait()
+        if self.step < total and leads:
+            self.console.print(f"Stopped at step {self.step} and saved; the same command goes on from there.")
+        return self.step == total
+
+    def _progress(self) -> Progress:
+        columns = (
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.description}"),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+        )
+        return Progress(*columns, console=self.console, disable=self.world.rank > 0, speed_estimate_period=600)
+
+    def _update(self) -> None:
+        """One step, Eq. (1) to (4)."""
+        plan, n = self.optimisation, self.step
+        # What a network draws from torch's own generator (dropout) thereby follows from the step, too.
+        torch.manual_seed(int(random.fold(torch.tensor(plan.seed), "generator", n, self.world.rank)))
+        self.module.train()
+        share = self.world.share(plan.batch_size)
+        size, loss = len(share) // plan.accumulate, torch.zeros((), device=self._device)
+        for start in range(share.start, share.stop, size):
+            with torch.autocast(self._device.type, torch.bfloat16, enabled=plan.precision == "bfloat16"):
+                part, table = self.objective(n, range(start, start + size))
+            part = part * (size / plan.batch_size)
+            part.backward()
+            loss += part.detach()
+            self._measured = table if self._measured is None else self._measured + table
+        parameters = [parameter for _, parameter in self._parameters()]
+        self.world.sum([parameter.grad for parameter in parameters if parameter.grad is not None])
+        self.world.sum([loss])
+        norm = nn.utils.clip_grad_norm_(parameters, plan.clip_norm)
+        for group in self._optimizer.param_groups:
+            group["lr"] = plan.rate(n)
+        self._optimizer.step()
+        self._optimizer.zero_grad(set_to_none=True)
+        self.average.update(self.module, n)
+        self._watched.append((n, loss, norm.detach()))
+        self.step = n + 1
+
+    def _look(self) -> dict[str, float]:
+        """Waits for the device, checks every step since the last look, and returns what to log.
+
+        Raises:
+            RunError: if a loss or a gradient was not finite. No checkpoint is written before this has passed.
+        """
+        rows = torch.stack([torch.stack([loss, norm.to(loss.dtype)]) for _, loss, norm in self._watched]).tolist()
+        for (n, _, _), (loss, norm) in zip(self._watched, rows):
+            if not (math.isfinite(loss) and math.isfinite(norm)):
+                last = checkpoint.newest(self.checkpoints)
+                kept = f"the last good checkpoint is {last}" if last else "there is no checkpoint yet"
+                raise RunError(
+                    f"step {n}: the loss is {loss} and the gradient's norm {norm}, on the batch of "
+                    f"{self.describe_batch(n)}. Stopped; {kept}. A lower learning rate, or float32, may help"
+                )
+        self.world.sum([self._measured.sums, self._measured.counts])
+        losses, norms = zip(*rows)
+        plan = self.optimisation
+        scalars = {
+            "loss": sum(losses) / len(losses),
+            "optimisation/gradient norm": sum(norms) / len(norms),
+            "optimisation/learning rate": plan.rate(self.step - 1),
+            **self._measured.means(),
+        }
+        self._watched.clear()
+        self._measured = None
+        return scalars
+
+    def _save(self) -> Path:
+        """Writes the checkpoint of this step."""
+        state = {
+            f"{name}/{key}": value
+            for name, parameter in self._parameters()
+            for key, value in self._optimizer.state[parameter].items()
+        }
+        groups = {"weights": self.module.state_dict(), "ema": self.average.module.state_dict(), "optimizer": state}
+        return checkpoint.save(self.checkpoints, self.step, groups, self.description)
+
+    def _restore(self) -> None:
+        """Takes up the last checkpoint, if there is one."""
+        path = checkpoint.newest(self.checkpoints)
+        if path is None:
+            return
+        manifest = checkpoint.read_manifest(path)
+        checkpoint.check_description(manifest, self.description, str(self.folder))
+        checkpoint.load_into(self.module, checkpoint.load_group(path, "weights"), str(path))
+        checkpoint.load_into(self.average.module, checkpoint.load_group(path, "ema"), str(path))
+        saved = checkpoint.load_group(path, "optimizer")
+        for name, parameter in self._parameters():
+            entries = {
+                key.removeprefix(f"{name}/"): value for key, value in saved.items() if key.rpartition("/")[0] == name
+            }
+            self._optimizer.state[parameter] = {
+                key: value.to(self._device) if value.ndim else value for key, value in entries.items()
+            }
+        self.step = manifest["step"]
+        if self.world.rank == 0 and self.step < self.optimisation.steps:
+            self.console.print(f"Resuming {self.folder} at step {self.step} of {self.optimisation.steps}.")
+
+
+def _write(writer: Any, scalars: Mapping[str, float], step: int) -> None:
+    if writer is not None:
+        for name, value in scalars.items():
+            writer.add_scalar(name, value, step)

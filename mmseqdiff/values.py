@@ -1,0 +1,72 @@
+"""Plain values, as TOML, JSON and the command line have them, turned into what annotations say."""
+
+import difflib
+from collections.abc import Callable, Iterable
+from fractions import Fraction
+from typing import Any
+
+import attrs
+import cattrs
+
+__all__ = ["closest", "make_converter", "reasons"]
+
+
+def closest(word: str, known: Iterable[str]) -> str:
+    """A clause that names the known words, and the closest one first where one is close."""
+    known = sorted(known)
+    near = difflib.get_close_matches(word, known, n=1)
+    listing = ", ".join(known) or "none"
+    return f"did you mean {near[0]!r}? known: {listing}" if near else f"known: {listing}"
+
+
+def _exactly(kind: type) -> Callable[[Any, type], Any]:
+    """A number or string must be one already: ``"12"`` is no integer, 1.5 is none, and True is no number."""
+
+    def convert(value: Any, _: type) -> Any:
+        accepted = (int, float) if kind is float else kind
+        if not isinstance(value, accepted) or (isinstance(value, bool) and kind is not bool):
+            raise ValueError(f"expected {kind.__name__}, got {value!r}")
+        return kind(value)
+
+    return convert
+
+
+def _fraction(value: Any, _: type) -> Fraction:
+    if isinstance(value, bool) or not isinstance(value, int | float | str | Fraction):
+        raise ValueError(f"expected a number or a fraction such as '17/8', got {value!r}")
+    return Fraction(str(value))  # a float is read as it is written: 0.1 is a tenth, not the nearest binary number
+
+
+def make_converter() -> cattrs.Converter:
+    """A converter that refuses unknown keys and inexact numbers, and knows fractions."""
+    made = cattrs.Converter(forbid_extra_keys=True)
+    for kind in (int, float, str, bool):
+        made.register_structure_hook(kind, _exactly(kind))
+    made.register_structure_hook(Fraction, _fraction)
+    made.register_unstructure_hook(Fraction, str)
+    return made
+
+
+def reasons(error: BaseException, path: str = "") -> list[str]:
+    """One clause per thing that a converter found wrong, each with where it is."""
+    if isinstance(error, cattrs.BaseValidationError):
+        return [reason for inner in error.exceptions for reason in reasons(inner, path + _place(inner))]
+    where = f"{path.lstrip('.')}: " if path else ""
+    if isinstance(error, cattrs.ForbiddenExtraKeysError):
+        known = [field.name for field in attrs.fields(error.cl)]
+        return [f"{where}there is no key {key!r}; {closest(key, known)}" for key in sorted(error.extra_fields)]
+    if isinstance(error, KeyError):
+        parent = path.lstrip(".").rpartition(".")[0]  # the path ends with the missing key itself
+        return [f"{parent and parent + ': '}the key {error.args[0]!r} is missing"]
+    return [f"{where}{error}"]
+
+
+def _place(error: BaseException) -> str:
+    """Where in its parent an error lies, as the converter noted it."""
+    for note in getattr(error, "__notes__", ()):
+        name = getattr(note, "name", None)
+        if name is None:
+            name = getattr(note, "index", None)
+        if name is not None:
+            return f".{name}"
+    return ""

@@ -1,0 +1,52 @@
+"""Where cells and tokens lie, as fixed features of seconds and grid coordinates.
+
+    (1) φ(x) = [cos 2πx/p_k, sin 2πx/p_k]         for K periods p_k that rise geometrically
+    (2) time features of cell (m, n)               φ(its midpoint in seconds), periods 1/25 s … 20 s
+    (3) space features of a token                  φ of every grid coordinate, periods 2 … 128 tokens
+
+A learned linear map takes them to the model's dimension, which makes the embedding a smooth function of place. A
+learned table, a vector for every index, would hold for clips of one length only and would have to learn which audio
+latent sounds while which video latent shows. Here the same moment has the same features in every modality, whatever
+its rate, and weights trained on one layout fit a layout of another length.
+"""
+
+import itertools
+import math
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from mmseqdiff.layout import Layout
+
+__all__ = ["AXIS_FEATURES", "sinusoids", "space_features", "time_features"]
+
+AXIS_FEATURES = 64
+"""Features of one coordinate, 2K in Eq. (1)."""
+
+_SECONDS = (1 / 25, 20.0)
+_TOKENS = (2.0, 128.0)
+
+
+def sinusoids(
+    x: Float[Tensor, "*shape"], shortest: float, longest: float, features: int, dtype: torch.dtype
+) -> Float[Tensor, "*shape features"]:
+    """Eq. (1): cosines, then sines, with periods from ``shortest`` to ``longest``.
+
+    Computed in float64 and then rounded to ``dtype``: a float32 angle of a thousand would be off by 1e-4.
+    """
+    exponents = torch.linspace(0, 1, features // 2, dtype=torch.float64, device=x.device)
+    angles = 2 * math.pi / shortest * x.double()[..., None] * (shortest / longest) ** exponents
+    return torch.cat([angles.cos(), angles.sin()], dim=-1).to(dtype)
+
+
+def time_features(layout: Layout) -> Float[Tensor, "cell feature"]:
+    """Eq. (2) for all valid cells, one track after the other, in the default dtype."""
+    seconds = [float(midpoint) for track in layout.tracks for midpoint in track.midpoints]
+    return sinusoids(torch.tensor(seconds, dtype=torch.float64), *_SECONDS, AXIS_FEATURES, torch.get_default_dtype())
+
+
+def space_features(grid: tuple[int, ...]) -> Float[Tensor, "token feature"]:
+    """Eq. (3) for the tokens of one segment, in row-major order: ``AXIS_FEATURES`` for each axis of the grid."""
+    coordinates = torch.tensor(list(itertools.product(*map(range, grid))), dtype=torch.float64)
+    return sinusoids(coordinates, *_TOKENS, AXIS_FEATURES, torch.get_default_dtype()).flatten(1)

@@ -1,0 +1,1 @@
+"""Small trained weights and held-out clips."""

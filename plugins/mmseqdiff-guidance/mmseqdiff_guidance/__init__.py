@@ -1,0 +1,14 @@
+"""Guidance schemes."""
+
+from mmseqdiff.host import hookimpl
+
+
+@hookimpl
+def register(add):
+    """Declares the guidance schemes."""
+    add(
+        "guidance",
+        "cfg",
+        "mmseqdiff_guidance.cfg:FreeGuidance",
+        summary="classifier-free guidance for free: the condition re-noised at T",
+    )

@@ -1,0 +1,134 @@
+"""Causal layers of MAGVIT-v2 (arXiv:2310.05737 §3.2 and Fig. 8), for channels-last video ``(B, frames, height, width, channels)``.
+
+    (1) causal convolution   y[i] = Σ_j w[j] · x[s i − (k − 1) + j], j < k: the last tap sees the newest frame.
+                             Borders repeat the edge, in time (before the first frame only) as in space.
+    (2) group norm           (x − mean) / sqrt(var + ε) with mean and variance of *one frame's* group of channels:
+                             statistics over time would let later frames change earlier latents.
+    (3) adaptive group norm  (2) · (1 + A z + a) + B z + b at every position, z the latent there (nearest-resized).
+    (4) upsampling           convolution to s_t · s_h · s_w · C channels, depth to space, and the first s_t − 1 frames
+                             dropped: 1 + n latent frames become 1 + s_t n. What conditions (3) is resized the same way.
+
+By (1), (2) and (4) the first 1 + n latents are those of the first 1 + s_t n frames alone, and a still video has equal latents.
+"""
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+__all__ = ["AdaptiveNorm", "CausalConv", "FrameNorm", "ResidualBlock", "Upsample", "depth_to_space", "resize_nearest"]
+
+Video = Float[Tensor, "batch frame height width channel"]
+Stride = tuple[int, int, int]
+
+
+def norm_groups(channels: int) -> int:
+    """The number of groups to normalise: at most 32, of at least four channels each, and a divisor of ``channels``.
+
+    With 128 channels and more these are the official 32. A group of one channel would erase that channel's level.
+    """
+    return max(groups for groups in range(1, 33) if channels % groups == 0 and (channels >= 4 * groups or groups == 1))
+
+
+class CausalConv(nn.Conv3d):
+    """A convolution that sees no later frame, Eq. (1)."""
+
+    def forward(self, x: Video) -> Video:
+        """Frames ``f`` become ``1 + (f − 1) // stride``; height and width are divided by theirs."""
+        time, height, width = self.kernel_size
+        borders = ((width - 1) // 2, width // 2, (height - 1) // 2, height // 2, time - 1, 0)
+        # The channels lie last in memory: this is torch's channels_last_3d format, its fastest on CPU and tensor cores.
+        x = x.movedim(-1, 1)
+        if any(borders):
+            x = F.pad(x, borders, mode="replicate")
+        return super().forward(x).movedim(1, -1)
+
+
+def normalise_frames(x: Video, groups: int, weight: Tensor | None = None, bias: Tensor | None = None) -> Video:
+    """Eq. (2)."""
+    frames = x.flatten(0, 1).movedim(-1, 1)
+    return F.group_norm(frames, groups, weight, bias, eps=1e-6).movedim(1, -1).unflatten(0, x.shape[:2])
+
+
+class FrameNorm(nn.Module):
+    """Group normalisation of every frame by itself with a learned gain and bias, Eq. (2)."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.groups = norm_groups(channels)
+        self.weight = nn.Parameter(torch.ones(channels))
+        self.bias = nn.Parameter(torch.zeros(channels))
+
+    def forward(self, x: Video) -> Video:
+        """The normalised frames."""
+        return normalise_frames(x, self.groups, self.weight, self.bias)
+
+
+class AdaptiveNorm(nn.Module):
+    """Group normalisation whose gain and bias follow from the latent at every position, Eq. (3)."""
+
+    def __init__(self, channels: int, latent_channels: int) -> None:
+        super().__init__()
+        self.groups = norm_groups(channels)
+        self.gain = nn.Linear(latent_channels, channels)
+        self.bias = nn.Linear(latent_channels, channels)
+
+    def forward(self, x: Video, z: Float[Tensor, "batch segment row column latent"]) -> Video:
+        """The modulated frames.
+
+        Args:
+            x: what is normalised; a whole multiple of the latent's size, but for the dropped first frames.
+            z: the latent.
+        """
+        # A linear map at every position commutes with nearest-neighbour resizing and is cheaper before it.
+        gain, bias = resize_nearest(1 + self.gain(z), x.shape[1:4]), resize_nearest(self.bias(z), x.shape[1:4])
+        return normalise_frames(x, self.groups) * gain + bias
+
+
+class ResidualBlock(nn.Module):
+    """Norm, swish, convolution, twice; the input is added (through a 1 × 1 × 1 convolution where the widths differ)."""
+
+    def __init__(self, channels: int, out_channels: int, kernel: Stride) -> None:
+        super().__init__()
+        self.norm1 = FrameNorm(channels)
+        self.conv1 = CausalConv(channels, out_channels, kernel, bias=False)
+        self.norm2 = FrameNorm(out_channels)
+        self.conv2 = CausalConv(out_channels, out_channels, kernel, bias=False)
+        self.shortcut = nn.Identity()
+        if channels != out_channels:
+            self.shortcut = CausalConv(channels, out_channels, 1, bias=False)
+
+    def forward(self, x: Video) -> Video:
+        """Frames of ``out_channels``."""
+        y = self.conv1(F.silu(self.norm1(x)))
+        return self.shortcut(x) + self.conv2(F.silu(self.norm2(y)))
+
+
+class Upsample(nn.Module):
+    """Makes ``stride`` times as many frames, rows and columns, less the first ``stride[0] − 1`` frames, Eq. (4)."""
+
+    def __init__(self, channels: int, kernel: Stride, stride: Stride) -> None:
+        super().__init__()
+        self.stride = stride
+        self.conv = CausalConv(channels, channels * stride[0] * stride[1] * stride[2], kernel)
+
+    def forward(self, x: Video) -> Video:
+        """``(B, f, h, w, C)`` → ``(B, s_t f − (s_t − 1), s_h h, s_w w, C)``."""
+        return depth_to_space(self.conv(x), self.stride)[:, self.stride[0] - 1 :]
+
+
+def depth_to_space(x: Video, stride: Stride) -> Video:
+    """Spreads channels, ordered (time, row, column, channel), over ``stride`` times as many frames, rows and columns."""
+    batch, frames, height, width, _ = x.shape
+    time, rows, columns = stride
+    x = x.reshape(batch, frames, height, width, time, rows, columns, -1)
+    return x.permute(0, 1, 4, 2, 5, 3, 6, 7).reshape(batch, frames * time, height * rows, width * columns, -1)
+
+
+def resize_nearest(x: Video, size: tuple[int, int, int]) -> Video:
+    """Repeats every position to fill ``size`` (frames, height, width); of the frames, the last ones are kept."""
+    frames, height, width = size
+    repeats = (-(-frames // x.shape[1]), height // x.shape[2], width // x.shape[3])
+    x = x[:, :, None, :, None, :, None].expand(-1, -1, repeats[0], -1, repeats[1], -1, repeats[2], -1)
+    x = x.flatten(1, 2).flatten(2, 3).flatten(3, 4)
+    return x[:, x.shape[1] - frames :]

@@ -1,0 +1,85 @@
+"""MAGVIT-v2's encoder and decoder (arXiv:2310.05737 Fig. 8), at any width."""
+
+from collections.abc import Sequence
+
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from mmseqdiff_magvit2.layers import AdaptiveNorm, CausalConv, FrameNorm, ResidualBlock, Stride, Upsample
+
+__all__ = ["Decoder", "Encoder"]
+
+
+def residual_stack(channels: int, out_channels: int, blocks: int, kernel: Stride) -> nn.Sequential:
+    """``blocks`` residual blocks; the first changes the width."""
+    widths = [channels] + [out_channels] * blocks
+    return nn.Sequential(*[ResidualBlock(a, b, kernel) for a, b in zip(widths, widths[1:])])
+
+
+class Encoder(nn.Module):
+    """Pictures to latents: a residual stack at every resolution, strided convolutions between them.
+
+    Args:
+        widths: channels at every resolution, finest first.
+        blocks: residual blocks of one stack.
+        latent_channels: channels of a latent.
+        kernel: of the ordinary convolutions (frames, rows, columns).
+        down_kernel: of the strided convolutions.
+        strides: one fewer than ``widths``.
+    """
+
+    def __init__(
+        self,
+        widths: Sequence[int],
+        blocks: int,
+        latent_channels: int,
+        kernel: Stride,
+        down_kernel: Stride,
+        strides: Sequence[Stride],
+    ) -> None:
+        super().__init__()
+        self.input = CausalConv(3, widths[0], kernel, bias=False)
+        inputs = [widths[0], *widths[:-1]]
+        self.stacks = nn.ModuleList(residual_stack(a, b, blocks, kernel) for a, b in zip(inputs, widths))
+        self.downs = nn.ModuleList(CausalConv(w, w, down_kernel, stride) for w, stride in zip(widths, strides))
+        self.middle = residual_stack(widths[-1], widths[-1], blocks, kernel)
+        self.norm = FrameNorm(widths[-1])
+        self.output = CausalConv(widths[-1], latent_channels, 1)
+
+    def forward(
+        self, video: Float[Tensor, "batch frame height width 3"]
+    ) -> Float[Tensor, "batch segment row column latent"]:
+        """The latents of pictures in [0, 1]."""
+        x = self.input(video)
+        for stack, down in zip(self.stacks, [*self.downs, nn.Identity()]):
+            x = down(stack(x))
+        return self.output(F.silu(self.norm(self.middle(x))))
+
+
+class Decoder(nn.Module):
+    """Latents to pictures: the encoder's mirror, with the latent shown again at every resolution.
+
+    The arguments are :class:`Encoder`'s, but for the strided convolutions, which upsamplers replace.
+    """
+
+    def __init__(
+        self, widths: Sequence[int], blocks: int, latent_channels: int, kernel: Stride, strides: Sequence[Stride]
+    ) -> None:
+        super().__init__()
+        widths, strides = widths[::-1], strides[::-1]
+        self.input = CausalConv(latent_channels, widths[0], kernel)
+        self.middle = residual_stack(widths[0], widths[0], blocks, kernel)
+        inputs = [widths[0], *widths[:-1]]
+        self.norms = nn.ModuleList(AdaptiveNorm(w, latent_channels) for w in inputs)
+        self.stacks = nn.ModuleList(residual_stack(a, b, blocks, kernel) for a, b in zip(inputs, widths))
+        self.ups = nn.ModuleList(Upsample(w, kernel, stride) for w, stride in zip(widths, strides))
+        self.norm = FrameNorm(widths[-1])
+        self.output = CausalConv(widths[-1], 3, kernel)
+
+    def forward(self, z: Float[Tensor, "batch segment row column latent"]) -> Float[Tensor, "batch frame height width 3"]:
+        """Pictures of latents; not clipped."""
+        x = self.middle(self.input(z))
+        for norm, stack, up in zip(self.norms, self.stacks, [*self.ups, nn.Identity()]):
+            x = up(stack(norm(x, z)))
+        return self.output(F.silu(self.norm(x)))

@@ -1,0 +1,128 @@
+"""Two metrics that read pictures alone: does the mouth move as it should, and is it still the same person.
+
+Both look at a video ``(frames, height, width, 3)`` of any size, in the picture's own coordinates: u to the right and v
+down from the middle, in units of the short side. The head moves little enough to stay within the regions below.
+
+The opening of the mouth. Every mouth is as dark inside, and lips lie on the way from the skin s to the inside m:
+
+    (1) p = ⟨picture − s, m − s⟩ / |m − s|²              s: the median colour between the eyes and the mouth
+    (2) inside = clip((p − λ) / (1 − λ), 0, 1)           λ = LIPS, the lips' own p
+    (3) opening = max over columns of Σ inside · (pixel height) / MOUTH_HEIGHT
+
+with the columns of (3) averaged over the middle of a mouth's width. The sum makes it finer than a pixel.
+"""
+
+from collections.abc import Mapping
+
+import attrs
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn.functional import avg_pool1d
+
+from mmseqdiff_monologues.identity import LIPS, MOUTH_INTERIOR
+from mmseqdiff_monologues.render import MOUTH_HEIGHT
+
+__all__ = ["IdentityConsistency", "MouthAlignment", "measure_opening", "measure_palette", "measure_shape"]
+
+Video = Float[Tensor, "frame height width 3"]
+
+_SMOOTH = 0.05  # the width over which Eq. (3) averages columns
+_MOUTH = (-0.07, 0.07, 0.03, 0.275)  # left, right, top, bottom: holds the middle of the mouth in every pose
+_REGIONS = {  # boxes that show one colour whatever the person, the hair style and the pose
+    "background": ((-0.5, -0.38, -0.5, -0.38), (0.38, 0.5, -0.5, -0.38)),
+    "clothes": ((-0.2, 0.2, 0.44, 0.5),),
+    "skin": ((-0.11, 0.11, -0.01, 0.04),),
+    "hair": ((-0.06, 0.06, -0.29, -0.22),),
+}
+
+
+def measure_opening(video: Video) -> Float[Tensor, " frame"]:
+    """How far the mouth is open in every frame: 0 (closed) … about 1 (widest); Eq. (1) to (3)."""
+    skin = measure_palette(video)["skin"]
+    axis = torch.tensor(MOUTH_INTERIOR).to(video) - skin
+    p = (_box(video, _MOUTH) - skin) @ axis / (axis @ axis)  # Eq. (1)
+    inside = ((p - LIPS) / (1 - LIPS)).clamp(0, 1)  # Eq. (2)
+    side = min(video.shape[1:3])
+    heights = inside.sum(dim=1) / side
+    smooth = avg_pool1d(heights[:, None], max(round(_SMOOTH * side), 1), stride=1)[:, 0]
+    return smooth.amax(dim=1) / MOUTH_HEIGHT  # Eq. (3)
+
+
+def measure_palette(video: Video) -> dict[str, Float[Tensor, " 3"]]:
+    """The colours of background, clothes, skin and hair: each the median over its region and all frames."""
+    return {
+        name: torch.cat([_box(video, box).flatten(0, 2) for box in boxes]).median(dim=0).values
+        for name, boxes in _REGIONS.items()
+    }
+
+
+def measure_shape(video: Video, palette: Mapping[str, Float[Tensor, " 3"]]) -> Float[Tensor, " colour"]:
+    """The part of the picture that each colour of the palette takes: every pixel goes to the nearest colour."""
+    colours = torch.stack(list(palette.values()))
+    nearest = torch.cdist(video.flatten(0, 2), colours).argmin(dim=1)
+    return torch.bincount(nearest, minlength=len(colours)) / nearest.numel()
+
+
+def _box(video: Video, box: tuple[float, float, float, float]) -> Float[Tensor, "frame row column 3"]:
+    """The pixels whose middles lie in a box."""
+    _, height, width, _ = video.shape
+    left, right, top, bottom = (
+        round(edge * min(height, width) + middle) for edge, middle in zip(box, (width / 2,) * 2 + (height / 2,) * 2)
+    )
+    pixels = video[:, max(top, 0) : bottom, max(left, 0) : right]
+    if not pixels.numel():
+        raise ValueError(f"a video of shape {tuple(video.shape)} is too small to be measured: it needs 16 x 16 pixels")
+    return pixels
+
+
+@attrs.frozen
+class MouthAlignment:
+    """Does the mouth in the generated picture move as the mouth of the given sound?
+
+    The true opening is ``reference["mouth_opening"]`` (frames,) where the caller has it from the ground truth, else it
+    is measured in the reference's own picture.
+
+    Attributes:
+        video: name of the modality that shows the mouth.
+    """
+
+    video: str = "video"
+
+    def __call__(self, generated: Mapping[str, Tensor], reference: Mapping[str, Tensor]) -> dict[str, float]:
+        """``correlation`` over the frames (0 if a mouth never moves) and mean absolute ``error`` of the opening."""
+        found = measure_opening(generated[self.video])
+        true = reference["mouth_opening"] if "mouth_opening" in reference else measure_opening(reference[self.video])
+        if len(found) != len(true):
+            raise ValueError(f"the generated video has {len(found)} frames, the reference {len(true)}: crop them alike")
+        true = true.to(found)
+        return {"correlation": _correlation(found, true), "error": (found - true).abs().mean().item()}
+
+
+@attrs.frozen
+class IdentityConsistency:
+    """Is the person in the generated picture the person of the reference?
+
+    Attributes:
+        video: name of the modality that shows the person.
+    """
+
+    video: str = "video"
+
+    def __call__(self, generated: Mapping[str, Tensor], reference: Mapping[str, Tensor]) -> dict[str, float]:
+        """Distances, 0 for the same person.
+
+        ``background``, ``clothes``, ``skin``, ``hair``: between the measured RGB colours. ``shape``: half the L1
+        distance between the parts of the picture that the colours take. ``distance``: the mean of the four colours'.
+        """
+        found, true = measure_palette(generated[self.video]), measure_palette(reference[self.video])
+        colours = {name: (found[name] - true[name].to(found[name])).norm().item() for name in found}
+        shapes = measure_shape(generated[self.video], found), measure_shape(reference[self.video], true)
+        shape = 0.5 * (shapes[0] - shapes[1].to(shapes[0])).abs().sum().item()
+        return {"distance": sum(colours.values()) / len(colours), **colours, "shape": shape}
+
+
+def _correlation(first: Float[Tensor, " frame"], second: Float[Tensor, " frame"]) -> float:
+    first, second = first - first.mean(), second - second.mean()
+    scale = first.norm() * second.norm()
+    return (first @ second / scale).item() if scale > 1e-6 else 0.0

@@ -1,0 +1,139 @@
+"""SoundStream (arXiv:2107.03312): a causal convolutional autoencoder of waveforms, at any width.
+
+    (1) z = encoder(x)           one latent per hop of prod(strides) samples; latent i sees samples 0 … hop·(i+1) − 1
+    (2) x̂ = decoder(z)           hop·(i+1) samples from the latents 0 … i
+
+Latents are continuous: AVDiT (arXiv:2405.13762 §4.1) diffuses them as they leave the encoder. The quantiser is
+optional, and where there is one the decoder is trained on both quantised and continuous latents.
+
+The adversarial losses of the paper are not here; :meth:`SoundStream.training_loss` has the reconstruction terms.
+"""
+
+import math
+from fractions import Fraction
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from mmseqdiff import random
+from mmseqdiff.layout import Track, uniform_edges
+from mmseqdiff.protocols import Codec
+from mmseqdiff_soundstream.layers import Decoder, Encoder
+from mmseqdiff_soundstream.losses import MelDistance
+from mmseqdiff_soundstream.quantizer import ResidualQuantizer
+
+__all__ = ["SoundStream"]
+
+
+class SoundStream(nn.Module, Codec):
+    """The audio codec. A signal is ``(B, samples)`` in [−1, 1], its latents ``(B, samples // hop, latent_channels)``.
+
+    Args:
+        channels: width of the first layer; it doubles at every stride. AVDiT's 1024 latent channels are 64 · 16.
+        latent_channels: numbers in one latent.
+        strides: of the encoder's blocks; their product is the hop, 320 samples by default.
+        quantizers: stages of the residual quantiser; 0 for none.
+        codebook_size: codes of one stage.
+        quantized_probability: the part of the examples that the decoder sees quantised in training.
+        latent_noise: Gaussian noise on the latents in training, relative to each channel's own standard deviation, so
+            that the decoder forgives a generated latent its errors.
+        sample_rate: samples a second; only the training loss needs to know it.
+        mel_weight: of the multi-scale mel distance.
+        waveform_weight: of the mean absolute difference of the waveforms.
+        commitment_weight: of the quantiser's commitment loss.
+    """
+
+    def __init__(
+        self,
+        channels: int = 64,
+        latent_channels: int = 1024,
+        strides: tuple[int, ...] = (2, 4, 5, 8),
+        *,
+        quantizers: int = 0,
+        codebook_size: int = 1024,
+        quantized_probability: float = 0.5,
+        latent_noise: float = 0.0,
+        sample_rate: int = 16000,
+        mel_weight: float = 1.0,
+        waveform_weight: float = 0.0,
+        commitment_weight: float = 1.0,
+    ) -> None:
+        super().__init__()
+        self.latent_channels, self.hop = latent_channels, math.prod(strides)
+        self.quantized_probability, self.latent_noise = quantized_probability, latent_noise
+        self.mel_weight, self.waveform_weight, self.commitment_weight = mel_weight, waveform_weight, commitment_weight
+        self.encoder = Encoder(channels, latent_channels, strides)
+        self.decoder = Decoder(channels, latent_channels, strides)
+        self.quantizer = ResidualQuantizer(latent_channels, quantizers, codebook_size) if quantizers else None
+        self.mel_distance = MelDistance(sample_rate)
+
+    def segments(self, length: int) -> int:
+        """floor(length / hop): 34,000 samples are 106 latents of 320, and the last 80 samples are dropped.
+
+        Raises:
+            ValueError: if the signal is shorter than one hop.
+        """
+        if length < self.hop:
+            raise ValueError(f"{length} samples are too short for this codec: it needs {self.hop} samples or more")
+        return length // self.hop
+
+    def track(self, modality: str, length: int, rate: Fraction) -> Track:
+        """Latent n lies at ``[n, n + 1) · hop / rate`` seconds and is one token of ``latent_channels`` numbers."""
+        edges = uniform_edges(self.segments(length), Fraction(rate) / self.hop)
+        return Track(modality, edges, grid=(), channels=self.latent_channels)
+
+    def crop(self, signal: Float[Tensor, "batch sample"]) -> Float[Tensor, "batch sample_cropped"]:
+        """The signal without the samples after its last whole hop."""
+        return signal[:, : self.hop * self.segments(signal.shape[1])]
+
+    def encode(self, signal: Float[Tensor, "batch sample"]) -> Float[Tensor, "batch segment channel"]:
+        """Continuous latents, Eq. (1), of the signal cropped to whole hops."""
+        return self.encoder(self.crop(signal)[:, None]).transpose(1, 2)
+
+    def decode(
+        self, latents: Float[Tensor, "batch segment channel"], *, requantize: bool = False
+    ) -> Float[Tensor, "batch sample"]:
+        """The waveform, Eq. (2): ``hop`` samples for every latent, clipped to [−1, 1].
+
+        Args:
+            latents: from :meth:`encode`, or generated.
+            requantize: decode the nearest quantised latents instead.
+
+        Raises:
+            ValueError: if ``requantize`` is asked of a codec without a quantiser.
+        """
+        if requantize:
+            if self.quantizer is None:
+                raise ValueError("this codec has no quantiser to requantise with: it was built with quantizers = 0")
+            latents = self.quantizer.decode(self.quantizer.encode(latents))
+        return self._waveform(latents).clamp(-1, 1)
+
+    def _waveform(self, latents: Float[Tensor, "batch segment channel"]) -> Float[Tensor, "batch sample"]:
+        return self.decoder(latents.transpose(1, 2))[:, 0]
+
+    def training_loss(self, signal: Float[Tensor, "batch sample"], keys: Int[Tensor, " batch"]) -> dict[str, Tensor]:
+        """The terms of the training loss, weighted: their sum is what to minimise.
+
+        Args:
+            signal: a batch of crops.
+            keys: one per example; every random choice follows from them.
+
+        Returns:
+            ``mel`` and ``waveform``, and ``commitment`` where there is a quantiser.
+        """
+        signal = self.crop(signal)
+        latents, terms = self.encode(signal), {}
+        if self.quantizer is not None:
+            quantized, commitment = self.quantizer(latents, keys)
+            chosen = random.uniform(keys, "quantized") < self.quantized_probability
+            latents = torch.where(chosen[:, None, None], quantized, latents)
+            terms["commitment"] = self.commitment_weight * commitment
+        if self.latent_noise:
+            noise = random.normal(keys, "latent_noise", latents.shape[1:], latents.dtype)
+            # The spread stays in the graph: noise that grows with the latents cannot be escaped by growing them.
+            latents = latents + self.latent_noise * latents.std((0, 1)) * noise
+        reconstruction = self._waveform(latents).to(signal.dtype)
+        terms["mel"] = self.mel_weight * self.mel_distance(signal, reconstruction)
+        terms["waveform"] = self.waveform_weight * (signal - reconstruction).abs().mean()
+        return terms

@@ -1,0 +1,79 @@
+"""The recipes, assembled by the host from the installed plugins."""
+
+from fractions import Fraction
+
+import pytest
+import torch
+
+from mmseqdiff.assembly import Assembly
+from mmseqdiff.host import load_plugins
+from mmseqdiff.recipe import Recipe, load_recipe
+
+SHAPES = {  # (5, 106) and (1024, 8) are arXiv:2405.13762 App. B's
+    "avdit-420m": {"video": (5, 16, 16, 8), "audio": (106, 1024)},
+    "avdit-aist": {"video": (6, 8, 8, 8), "audio": (105, 1024)},
+    "avdit-landscape": {"video": (6, 8, 8, 8), "audio": (105, 1024)},
+    "avdit-demo": {"video": (5, 8, 8, 8), "audio": (106, 32)},
+}
+
+
+@pytest.fixture(scope="module")
+def host():
+    return load_plugins()
+
+
+def test_the_recipes_are_listed(host):
+    assert set(SHAPES) <= set(host.names("recipe"))
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_recipes_go_through_toml_and_back(host, name):
+    recipe = load_recipe(host, name)
+    assert recipe.name == name
+    assert Recipe.from_toml(recipe.to_toml()) == recipe
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_recipes_assemble_and_their_modalities_cover_the_same_clip(host, name):
+    recipe = load_recipe(host, name)
+    with torch.device("meta"):
+        assembly = Assembly.from_recipe(recipe, host)
+    assert {track.modality: track.shape for track in assembly.layout.tracks} == SHAPES[name]
+    for track in assembly.layout.tracks:
+        assert track.edges[0] == 0
+        assert 0 <= recipe.seconds - track.edges[-1] < assembly.layout.tolerance  # not half a segment is cut off
+    assert (recipe.output_seconds or recipe.seconds) in (2, Fraction(17, 8))
+    assert recipe.sampling.sampler.build(host, "sampler").evaluations == 1
+    plan = recipe.sampling.plan.build(host, "plan")
+    given = torch.zeros_like(assembly.layout.valid)
+    assert (
+        plan(assembly.layout, given, num_levels=assembly.schedule.num_levels).steps
+        == recipe.sampling.plan.parameters["steps"]
+    )
+
+
+def test_the_published_numbers(host):
+    training = load_recipe(host, "avdit-420m").training
+    assert (training.steps, training.batch_size, training.warmup_steps) == (400_000, 256, 5_000)
+    assert (training.learning_rate, training.self_condition_rate) == (5e-4, 0.9)
+    with torch.device("meta"):
+        backbone = Assembly.from_recipe(load_recipe(host, "avdit-420m"), host).backbone
+    assert 415e6 < sum(weight.numel() for weight in backbone.parameters()) < 425e6
+
+
+def test_the_demo_learns_on_a_cpu(host):
+    torch.manual_seed(0)
+    assembly = Assembly.from_recipe(load_recipe(host, "avdit-demo"), host)
+    assert sum(weight.numel() for weight in assembly.backbone.parameters()) * 2 < 16 * 2**20  # stored in float16
+    z = {track.modality: torch.randn(2, *track.shape) for track in assembly.layout.tracks}
+    t = assembly.policy.sample(assembly.layout, torch.arange(2), num_levels=assembly.schedule.num_levels)
+    optimizer = torch.optim.AdamW(assembly.backbone.parameters(), lr=1e-3)
+    losses = []
+    for _ in range(4):
+        found = assembly.backbone(z, t)
+        loss = sum((found[name] - z[name]).pow(2).mean() for name in z)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(float(loss))
+    assert losses == sorted(losses, reverse=True)

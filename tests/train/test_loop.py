@@ -1,0 +1,194 @@
+import io
+import math
+import os
+import signal
+
+import attrs
+import pytest
+import torch
+from rich.console import Console
+from torch import nn
+
+from mmseqdiff import random
+from mmseqdiff.errors import CheckpointError, RecipeError, RunError
+from mmseqdiff.train import checkpoint
+from mmseqdiff.train.loop import Trainer
+from mmseqdiff.train.optimisation import Optimisation
+from mmseqdiff.train.table import Table
+
+PLAN = Optimisation(
+    steps=10, batch_size=6, learning_rate=0.05, warmup_steps=2, betas=(0.9, 0.99), clip_norm=1.0, ema_decay=0.99, seed=3,
+    checkpoint_every=4,
+)  # fmt: skip
+
+
+class Fit(nn.Module):
+    """A net with dropout, so that torch's own generator matters."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.layers = nn.Sequential(nn.Linear(3, 8), nn.Tanh(), nn.Dropout(0.2), nn.Linear(8, 1))
+
+
+class Task:
+    """A regression on keyed data; remembers which (step, position) it read, and does something at a step."""
+
+    def __init__(self, module: nn.Module, at: int = -1, what=lambda loss: loss) -> None:
+        self.module, self.at, self.what, self.read = module, at, what, []
+
+    def __call__(self, step, positions):
+        self.read += [(step, position) for position in positions]
+        keys = random.fold(random.example_keys(1, positions), step)
+        x = random.normal(keys, "x", (3,))
+        loss = (self.module.layers(x) - x.sum(-1, keepdim=True)).square().mean()
+        loss = self.what(loss) if step == self.at else loss
+        return loss, Table.of_means({"mse": loss}, len(positions))
+
+
+def trainer(folder, plan=PLAN, description=None, **task) -> Trainer:
+    module = Fit()
+    return Trainer(
+        module=module,
+        objective=Task(module, **task),
+        optimisation=plan,
+        folder=folder,
+        description=description or {"recipe": {"name": "a"}},
+        describe_batch=lambda step: f"clips {step} and {step + 1}",
+        console=Console(file=io.StringIO(), width=500),
+    )
+
+
+def state(run: Trainer) -> dict[str, torch.Tensor]:
+    path = checkpoint.newest(run.checkpoints)
+    groups = ("weights", "ema", "optimizer")
+    return {f"{group} {name}": tensor for group in groups for name, tensor in checkpoint.load_group(path, group).items()}
+
+
+def equal(a: dict, b: dict) -> bool:
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+def test_learning_rate_warms_up_and_falls_to_zero():
+    plan = attrs.evolve(PLAN, steps=100, warmup_steps=10, learning_rate=2.0)
+    rates = [plan.rate(step) for step in range(100)]
+    assert rates[:10] == pytest.approx([0.2 * (n + 1) for n in range(10)])
+    assert rates[10] == 2.0
+    assert rates[55] == pytest.approx(1.0)
+    assert all(a > b for a, b in zip(rates[10:], rates[11:]))
+    assert 0 < rates[-1] < 0.002
+
+
+def test_first_step_is_adamw_on_the_clipped_gradient(tmp_path):
+    plan = attrs.evolve(PLAN, steps=1, clip_norm=0.01, checkpoint_every=1)
+    run = trainer(tmp_path, plan)
+    before = {name: value.detach().clone() for name, value in run.module.named_parameters()}
+    run.run()
+    rate = 0.05 / 2  # warm-up of two steps
+    moments = state(run)
+    norm = math.sqrt(sum(float((value / 0.1).square().sum()) for name, value in moments.items() if name.endswith("exp_avg")))
+    assert norm == pytest.approx(0.01, rel=1e-4), "the first moment is 1 − 0.9 of the gradient, clipped"
+    for name, value in run.module.named_parameters():
+        gradient = moments[f"optimizer {name}/exp_avg"] / 0.1
+        expected = before[name] - rate * gradient / (gradient.abs() + 1e-8)
+        assert torch.allclose(value, expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("stop", [1, 4, 5, 7])
+def test_a_stopped_and_resumed_run_equals_the_unbroken_one_to_the_last_bit(tmp_path, stop):
+    """Stopped by an error right after ``stop`` steps, as a kill would: what was not saved is done again."""
+    whole = trainer(tmp_path / "whole")
+    assert whole.run()
+
+    def die(loss):
+        raise MemoryError
+
+    broken = trainer(tmp_path / "broken", at=stop, what=die)
+    with pytest.raises(MemoryError):
+        broken.run()
+    torch.manual_seed(99)  # whatever else used the generator
+    resumed = trainer(tmp_path / "broken")
+    assert resumed.run()
+    assert equal(state(whole), state(resumed))
+    again = resumed.objective.read
+    assert again == [(step, position) for step in range(stop // 4 * 4, 10) for position in range(6)]
+    assert trainer(tmp_path / "broken").run(), "a finished run is loaded, not repeated"
+
+
+@pytest.mark.parametrize("accumulate", [2, 3, 6])
+def test_accumulation_equals_the_whole_batch(tmp_path, accumulate):
+    whole, parts = (
+        trainer(tmp_path / str(count), attrs.evolve(PLAN, accumulate=count, steps=4)) for count in (1, accumulate)
+    )
+    for run in (whole, parts):
+        run.module.layers[2].p = 0.0  # dropout draws per call
+        run.run()
+    assert parts.objective.read == whole.objective.read
+    for a, b in zip(whole.module.parameters(), parts.module.parameters()):
+        assert torch.allclose(a, b, atol=1e-6)
+
+
+@pytest.mark.parametrize("what", [lambda loss: loss * math.nan, lambda loss: loss * math.inf, lambda loss: (loss * 0).sqrt()])
+def test_a_number_that_is_not_finite_stops_with_step_and_batch_and_the_last_good_checkpoint(tmp_path, what):
+    run = trainer(tmp_path, at=6, what=what)  # the last has a finite loss and an infinite gradient
+    with pytest.raises(RunError, match="step 6: .* the batch of clips 6 and 7. Stopped; .*checkpoints/00000004") as error:
+        run.run()
+    assert "\n" not in str(error.value)
+    assert [path.name for path in run.checkpoints.iterdir()] == ["00000004"]
+    assert all(value.isfinite().all() for value in state(run).values())
+    assert trainer(tmp_path).run(), "the run can go on from there"
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_saves_and_says_so(tmp_path, number):
+    def interrupt(loss):
+        os.kill(os.getpid(), number)
+        return loss
+
+    handler = signal.getsignal(number)
+    run = trainer(tmp_path, at=5, what=interrupt)
+    assert not run.run()
+    assert signal.getsignal(number) is handler
+    assert "Stopped at step 6 and saved" in run.console.file.getvalue()
+    assert checkpoint.newest(run.checkpoints).name == "00000006"
+    resumed, whole = trainer(tmp_path), trainer(tmp_path / "whole")
+    assert resumed.run()
+    assert whole.run()
+    assert equal(state(resumed), state(whole))
+
+
+def test_another_description_and_uneven_batches_are_refused(tmp_path):
+    trainer(tmp_path).run()
+    with pytest.raises(CheckpointError, match='another recipe: recipe.name is "a", expected "b"'):
+        trainer(tmp_path, description={"recipe": {"name": "b"}}).run()
+    with pytest.raises(RecipeError, match="batch_size 6 cannot be shared"):
+        trainer(tmp_path, attrs.evolve(PLAN, accumulate=4))
+
+
+def test_actions_see_the_average_and_scalars_are_written(tmp_path):
+    seen = []
+
+    def action(step, average):
+        seen.append((step, average.training, next(average.parameters()).clone()))
+        return {"validation/x": float(step)}
+
+    run = trainer(tmp_path)
+    run.actions = [(3, action)]
+    run.run()
+    assert [(step, training) for step, training, _ in seen] == [(3, False), (6, False), (9, False)]
+    assert torch.equal(seen[-1][2], seen[-1][2])
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(tmp_path / "tensorboard"))
+    events.Reload()
+    assert [(event.step, event.value) for event in events.Scalars("validation/x")] == [(3, 3.0), (6, 6.0), (9, 9.0)]
+    assert [event.step for event in events.Scalars("mse")] == [4, 8, 10]
+
+
+def test_bfloat16_runs_the_objective_under_autocast(tmp_path):
+    run = trainer(tmp_path, attrs.evolve(PLAN, steps=1, precision="bfloat16"))
+    types = []
+    run.module.layers[3].register_forward_hook(lambda module, inputs, output: types.append(output.dtype))
+    run.run()
+    assert types == [torch.bfloat16]
+    assert all(value.dtype == torch.float32 for value in run.module.parameters())
