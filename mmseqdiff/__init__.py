@@ -24,7 +24,8 @@ if os.environ.get("MMSEQDIFF_TYPECHECK") == "1":
     from jaxtyping import install_import_hook
 
     install_import_hook(
-        ["mmseqdiff", *filter(None, os.environ.get("MMSEQDIFF_TYPECHECK_ALSO", "").split(","))], "beartype.beartype"
+        ["mmseqdiff", *filter(None, os.environ.get("MMSEQDIFF_TYPECHECK_ALSO", "").split(","))],
+        "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))",  # an int is a float, as in PEP 484
     )
 
 

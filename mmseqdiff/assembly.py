@@ -11,7 +11,7 @@ from mmseqdiff.modality import Modality
 from mmseqdiff.protocols import NoiseSchedule, TimestepPolicy
 from mmseqdiff.recipe import Recipe
 
-__all__ = ["Assembly"]
+__all__ = ["Assembly", "build_modalities", "layout_of"]
 
 
 @attrs.frozen(eq=False)
@@ -47,7 +47,7 @@ class Assembly:
             RecipeError: if the parts do not fit: a clip length that a codec cannot take, a prediction kind that the
                 schedule rules out.
         """
-        modalities = {name: component.build(host, "modality") for name, component in recipe.modalities.items()}
+        modalities = build_modalities(recipe, host)
         layout = layout_of(recipe, modalities)
         schedule, policy = recipe.schedule.build(host, "schedule"), recipe.policy.build(host, "policy")
         backbone = host.build("backbone", recipe.backbone.name, layout=layout, **recipe.backbone.parameters)
@@ -56,6 +56,11 @@ class Assembly:
         except ValueError as error:
             raise RecipeError(f"recipe {recipe.name!r}: {error}") from error
         return cls(recipe, host, modalities, layout, schedule, policy, backbone, denoiser)
+
+
+def build_modalities(recipe: Recipe, host: Host) -> dict[str, Modality]:
+    """The recipe's modalities, with untrained codecs and no statistics."""
+    return {name: component.build(host, "modality") for name, component in recipe.modalities.items()}
 
 
 def layout_of(recipe: Recipe, modalities: dict[str, Modality]) -> Layout:

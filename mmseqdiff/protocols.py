@@ -146,7 +146,10 @@ class Denoiser(Protocol):
 
 @runtime_checkable
 class Guidance(Protocol):
-    """A denoiser made of another denoiser: ``Guidance(denoiser, …)`` is itself a :class:`Denoiser`."""
+    """A denoiser made of another denoiser: what a guidance returns is itself a :class:`Denoiser`."""
+
+    evaluations: int
+    """Evaluations of the inner denoiser for one of the guided one."""
 
     def __call__(self, denoiser: Denoiser) -> Denoiser:
         """The guided denoiser."""

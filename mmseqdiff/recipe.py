@@ -46,6 +46,19 @@ class Component:
         factory=dict, converter=lambda items: MappingProxyType(dict(items)), hash=False
     )
 
+    @classmethod
+    def parse(cls, text: str) -> "Component":
+        """A component as the command line has it: ``ddim``, or ``ddim:eta=0.5`` with more after commas.
+
+        Raises:
+            RecipeError: if the text does not read so.
+        """
+        name, _, listing = text.partition(":")
+        parameters: dict[str, Any] = {}
+        for part in filter(None, listing.split(",")):
+            _override(parameters, part)
+        return cls(name, parameters)
+
     def build(self, host: Host, kind: str) -> Any:
         """Builds it. Raises PluginError as :meth:`mmseqdiff.host.Host.build` does."""
         return host.build(kind, self.name, **self.parameters)

@@ -1,11 +1,17 @@
 """``mmseqdiff train``: trains a denoiser."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+if TYPE_CHECKING:
+    from mmseqdiff.assembly import Assembly
+
 __all__ = ["train"]
+
+SAMPLES = 4
+"""Clips generated at a time while training."""
 
 
 def train(
@@ -30,7 +36,17 @@ def train(
         out,
         validation=validation,
         start_from=start_from,
+        sample=_write_samples,
         device=device,
     )
     if not done:
         raise typer.Exit(130)
+
+
+def _write_samples(step: int, assembly: "Assembly", folder: Path) -> None:
+    """Jointly generated clips as media files, from the same keys at every step."""
+    from mmseqdiff.pipeline import Pipeline
+
+    device = next(assembly.backbone.parameters()).device
+    for n, clip in enumerate(Pipeline(assembly, device).generate("joint", num=SAMPLES)):
+        clip.save(folder / f"joint-{n}.mp4")

@@ -92,5 +92,5 @@ class ClipSampler:
         """Whole milliseconds in [0, most)."""
         if self.seed is None:
             return Fraction(0)
-        share = random.uniform(random.fold(torch.tensor(self.seed), "clips", file), "shift").item()
+        share = random.uniform(random.fold(torch.tensor([self.seed]), "clips", file), "shift").item()
         return Fraction(math.floor(share * most * 1000), 1000)

@@ -111,7 +111,7 @@ def encode_folder(
             for clips, signals in _batches(folder, work, modalities, seconds, left_out, batch_size):
                 pending.add(clips, _encode(signals, modalities, known or {}, device))
                 bars.advance(encoding, len(clips))
-                if len(pending.clips) >= shard_size:
+                if len(pending) >= shard_size:
                     pending.commit()
         except KeyboardInterrupt:
             pending.commit()
@@ -178,24 +178,29 @@ class _Pending:
         store: where it goes.
         remaining: file → clips of it that are not in the store yet; at 0 the file is done.
         left_out: file → why.
+        batches: clips with their latents.
     """
 
     store: LatentStore
     remaining: dict[str, int]
     left_out: dict[str, str]
-    clips: list[Clip] = attrs.field(factory=list)
-    latents: list[dict[str, Tensor]] = attrs.field(factory=list)
+    batches: list[tuple[list[Clip], dict[str, Tensor]]] = attrs.field(factory=list)
 
-    def add(self, clips: Sequence[Clip], latents: dict[str, Tensor]) -> None:
-        self.clips.extend(clips)
-        self.latents.append(latents)
+    def __len__(self) -> int:
+        return sum(len(clips) for clips, _ in self.batches)
+
+    def add(self, clips: list[Clip], latents: dict[str, Tensor]) -> None:
+        self.batches.append((clips, latents))
 
     def commit(self) -> None:
         # Taken out first: interrupted below, these clips are at worst encoded again, never stored twice.
-        clips, parts, self.clips, self.latents = self.clips, self.latents, [], []
+        batches, self.batches = self.batches, []
+        clips = [clip for clips, _ in batches for clip in clips]
         coming = Counter(clip.file for clip in clips)
         remaining = {file: count - coming[file] for file, count in self.remaining.items()}
         done = [file for file, count in remaining.items() if count == 0]
-        latents = {name: torch.cat([part[name] for part in parts]) for name in parts[0]} if clips else {}
+        latents = (
+            {name: torch.cat([part[name] for _, part in batches]) for name in self.store.codecs} if batches else {}
+        )
         self.store.commit(clips, latents, done=done, left_out=self.left_out)
         self.remaining = remaining

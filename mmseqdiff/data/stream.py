@@ -144,18 +144,25 @@ class MediaStream:
         Raises:
             MediaError: at the first damaged packet or frame.
         """
-        for earlier in (0, 10):  # an index kept in decoding order can lead past ``begin``
+        for earlier in (Fraction(0), Fraction(10)):  # an index kept in decoding order can lead past ``begin``
             if begin <= earlier:
                 break
-            self.container.seek(math.floor((begin - earlier + self.origin) / self.stream.time_base), stream=self.stream)
-            frames = self._decode()
+            frames = self._decode_from(begin - earlier)
             first = next(frames, None)
             if first is not None and first[0] <= begin:
                 yield first
                 yield from frames
                 return
-        self.close()  # no seeking, or none that helps: from the file's start
-        self._open()
+        if begin > 0:  # no seeking, or none that helps: from the file's start
+            self.close()
+            self._open()
+        yield from self._decode()
+
+    def _decode_from(self, time: Fraction) -> Iterator[tuple[Fraction, av.frame.Frame]]:
+        try:
+            self.container.seek(math.floor((time + self.origin) / self.stream.time_base), stream=self.stream)
+        except av.error.FFmpegError:
+            return
         yield from self._decode()
 
     def _decode(self) -> Iterator[tuple[Fraction, av.frame.Frame]]:

@@ -3,17 +3,19 @@
 import math
 from collections.abc import Sequence
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 
 import attrs
 import av
 import numpy as np
 import torch
+from av.video.reformatter import VideoReformatter
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from mmseqdiff.data.media import FILTER, write_clip
-from mmseqdiff.data.stream import SLACK, MediaStream, open_stream
+from mmseqdiff.data.stream import SLACK, open_stream
 from mmseqdiff.layout import Interval
 
 __all__ = ["VideoFormat"]
@@ -65,36 +67,44 @@ class VideoFormat:
         pixels = np.empty(self.shape(seconds), dtype=np.uint8)
         with open_stream(path, "video") as stream:
             stream.require(start, seconds)
+            show = partial(self._show, pixels, VideoReformatter(), stream.stream.sample_aspect_ratio or Fraction(1))
             done, shown, end = 0, None, Fraction(0)
             for time, frame in stream.frames(start):
-                done = self._show(pixels, done, shown, time - stream.rounding - start, stream)
+                done = show(done, shown, time - stream.rounding - start)
                 if done == count:
                     break
                 shown, end = frame, time + stream.frame_length(frame)
-            done = self._show(pixels, done, shown, end + SLACK - start, stream)
+            done = show(done, shown, end + SLACK - start)
             if done < count:
                 raise stream.ended(end, start, seconds)
         return torch.from_numpy(pixels).to(torch.float32) / 255
 
     def _show(
-        self, pixels: np.ndarray, done: int, shown: av.VideoFrame | None, until: Fraction, stream: MediaStream
+        self,
+        pixels: UInt8[np.ndarray, "time height width 3"],
+        scaler: VideoReformatter,
+        aspect: Fraction,
+        done: int,
+        shown: av.VideoFrame | None,
+        until: Fraction,
     ) -> int:
-        """Copies the frame ``shown`` to every instant before ``until``; returns how many instants are done."""
-        if shown is None:
-            return done
+        """Copies the frame ``shown`` to every instant from ``done`` on and before ``until``; returns the next instant."""
         stop = min(math.ceil(until * self.rate), len(pixels))
-        if stop > done:
-            pixels[done:stop] = self._picture(shown, stream.stream.sample_aspect_ratio or 1)
-        return max(done, stop)
+        if shown is None or stop <= done:
+            return done
+        pixels[done:stop] = self._picture(scaler, aspect, shown)
+        return stop
 
-    def _picture(self, frame: av.VideoFrame, aspect: Fraction | int) -> UInt8[np.ndarray, "height width 3"]:
-        """One frame, upright, in this size."""
+    def _picture(
+        self, scaler: VideoReformatter, aspect: Fraction, frame: av.VideoFrame
+    ) -> UInt8[np.ndarray, "height width 3"]:
+        """One frame, upright, in this size; ``aspect`` is the width of its pixels over their height."""
         turns = round(frame.rotation / 90) % 4
         height, width = (self.width, self.height) if turns % 2 else (self.height, self.width)
-        shown_width = frame.width * Fraction(aspect)
+        shown_width = frame.width * aspect
         scale = max(Fraction(height, frame.height), width / shown_width)
         rows, columns = max(height, round(frame.height * scale)), max(width, round(shown_width * scale))
-        scaled = frame.reformat(columns, rows, "rgb24", interpolation=FILTER).to_ndarray()
+        scaled = scaler.reformat(frame, columns, rows, "rgb24", interpolation=FILTER, threads=1).to_ndarray()
         top, left = (rows - height) // 2, (columns - width) // 2
         return np.rot90(scaled[top : top + height, left : left + width], turns)
 

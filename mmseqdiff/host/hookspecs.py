@@ -4,7 +4,7 @@ A plugin is a light module, named by an entry point in the group ``mmseqdiff``. 
 implements :func:`register`; nothing else is needed.
 """
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import pluggy
 
@@ -16,6 +16,7 @@ hookspec = pluggy.HookspecMarker(ENTRY_POINT_GROUP)
 hookimpl = pluggy.HookimplMarker(ENTRY_POINT_GROUP)
 
 
+@runtime_checkable
 class Add(Protocol):
     """What the host hands to :func:`register`."""
 

@@ -114,9 +114,11 @@ def write_folder(folder: Path, groups: Mapping[str, Group], description: Mapping
 
 def _write_group(path: Path, group: Group) -> dict[str, Any]:
     """Writes one file; what the manifest says about it."""
-    # Cloned, because safetensors refuses tensors that share memory, as tied weights do.
+    # Cloned, because safetensors refuses tensors that share memory, as tied weights do; sorted, so that equal states
+    # make equal files.
     tensors = {
-        name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format) for name, tensor in group.items()
+        name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
+        for name, tensor in sorted(group.items())
     }
     partial = path.with_name(f"{_PARTIAL}{path.name}")
     try:

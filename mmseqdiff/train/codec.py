@@ -25,7 +25,6 @@ from torch import Tensor, nn
 from mmseqdiff import random
 from mmseqdiff.errors import CheckpointError, RecipeError
 from mmseqdiff.host import Host
-from mmseqdiff.host.registry import closest
 from mmseqdiff.modality import Modality
 from mmseqdiff.protocols import Codec
 from mmseqdiff.recipe import CodecTraining, Recipe
@@ -35,6 +34,7 @@ from mmseqdiff.train.loop import Trainer
 from mmseqdiff.train.optimisation import Optimisation
 from mmseqdiff.train.signals import Signals
 from mmseqdiff.train.table import Table
+from mmseqdiff.values import closest
 
 __all__ = ["load_codec", "save_codec", "train_codec"]
 

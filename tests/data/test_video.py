@@ -4,7 +4,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mmseqdiff.data.video import VideoFormat
@@ -119,6 +119,7 @@ intervals = st.lists(
 )
 
 
+@settings(deadline=None)
 @given(known=intervals.map(lambda pairs: [(left, left + length) for left, length in pairs]), count=st.integers(1, 24))
 def test_fill_takes_the_nearest_known_frame_and_forgets_the_rest(known, count):
     format = VideoFormat(Fraction(8), 1, 1)

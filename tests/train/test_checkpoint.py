@@ -90,8 +90,14 @@ def test_a_damaged_checkpoint_is_refused_in_one_line(saved, damage, message):
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
-        ({"layout": {"video": {"segments": 7, "edges": ["0", "1/8"]}}}, "another layout: layout.video.segments is 5, expected 7"),
-        ({"layout": {"video": {"segments": 5, "edges": ["0", "1/9"]}}}, r'layout.video.edges\[1\] is "1/8", expected "1/9"'),
+        (
+            {"layout": {"video": {"segments": 7, "edges": ["0", "1/8"]}}},
+            "another layout: layout.video.segments is 5, expected 7",
+        ),
+        (
+            {"layout": {"video": {"segments": 5, "edges": ["0", "1/9"]}}},
+            r'layout.video.edges\[1\] is "1/8", expected "1/9"',
+        ),
         ({"codecs": {"video": "12ac"}}, 'another codecs: codecs.video is "12ab", expected "12ac"'),
         ({"codecs": {"video": "12ab", "audio": "1"}}, 'codecs.audio is nothing, expected "1"'),
         ({"recipe": {"name": "a"}}, "recipe.training is .*, expected nothing"),

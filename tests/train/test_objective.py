@@ -203,7 +203,9 @@ def test_conditional_loss_shows_the_given_cells_clean_and_measures_the_others():
         for name, cells in LAYOUT.split(given).items():
             assert torch.equal(z[name][:, cells], source[name][:, cells])
             assert hint is None or torch.equal(hint[name][:, cells], source[name][:, cells])
-    assert torch.equal(ear.shown[0][0]["fast"][:, 1:], ear.shown[2][0]["fast"][:, 1:]), "the same noise for both conditions"
+    assert torch.equal(ear.shown[0][0]["fast"][:, 1:], ear.shown[2][0]["fast"][:, 1:]), (
+        "the same noise for both conditions"
+    )
     assert (true[:, 0] == 0).all(), "nothing of the first modality is generated"
     alpha, sigma = math.sqrt(1 - 0.99 * 6 / 8), math.sqrt(0.99 * 6 / 8)
     for losses, (z, t, hint, _) in ((true, ear.shown[1]), (swapped, ear.shown[3])):

@@ -180,7 +180,14 @@ def fake_host() -> Host:
 
 
 def fake_recipe(**training) -> Recipe:
-    defaults = {"steps": 12, "batch_size": 4, "learning_rate": 0.01, "warmup_steps": 3, "checkpoint_every": 4, "validate_every": 6}
+    defaults = {
+        "steps": 12,
+        "batch_size": 4,
+        "learning_rate": 0.01,
+        "warmup_steps": 3,
+        "checkpoint_every": 4,
+        "validate_every": 6,
+    }
     return Recipe(
         name="fake",
         seconds=Fraction(2),
@@ -211,4 +218,6 @@ def fake_store(folder: Path, clips: int = 30, seed: int = 0) -> Path:
 if __name__ == "__main__":  # a training run to be killed, or one of several processes: STORE RUN [steps=… …]
     torch.set_num_threads(1)
     store, run, *overrides = sys.argv[1:]
-    train_denoiser(fake_recipe().override([f"training.{entry}" for entry in overrides]), fake_host(), Path(store), Path(run))
+    train_denoiser(
+        fake_recipe().override([f"training.{entry}" for entry in overrides]), fake_host(), Path(store), Path(run)
+    )

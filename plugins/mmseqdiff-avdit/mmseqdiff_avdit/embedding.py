@@ -23,8 +23,8 @@ __all__ = ["CellEmbedding", "TrackInput", "TrackOutput"]
 
 LEVEL_FEATURES = 256
 LEVEL_PERIODS = (2 * math.pi, 2 * math.pi * 10_000)
-"""In levels: between the shortest and the longest period lie the levels of a schedule with T = 1000, to whose
-resolution they are matched. The embedding is continuous, so solvers may stop at any level."""
+"""Of the level's sinusoids, in levels: from telling neighbours apart to spanning [0, T] many times, for T = 1000.
+They are continuous in the level, so that solvers may stop anywhere."""
 
 
 class CellEmbedding(nn.Module):

@@ -40,6 +40,7 @@ class FreeGuidance(Guidance):
     modalities: tuple[str, ...] | None = None
     start: Fraction = Fraction(0)
     stop: Fraction | None = None
+    evaluations = 2
 
     def __call__(self, denoiser: Denoiser) -> "GuidedDenoiser":
         """The guided denoiser."""

@@ -47,8 +47,8 @@ class ClipFormat:
     def __attrs_post_init__(self) -> None:
         if min(self.size, self.frame_rate, self.sample_rate) <= 0 or self.seconds * self.frame_rate < 1:
             raise ValueError(
-                "a clip needs a positive size, frame rate and sample rate and at least one frame, got "
-                f"{self.seconds} s, {self.size} pixels, {self.frame_rate} frames and {self.sample_rate} samples a second"
+                "a clip needs a positive size, frame rate and sample rate and at least one frame, "
+                f"got {self.seconds} s, {self.size} pixels, {self.frame_rate} frames/s and {self.sample_rate} samples/s"
             )
 
     @property
@@ -113,7 +113,7 @@ class Truth:
         """
         try:
             return _CONVERTER.structure(json.loads(Path(path).read_text(encoding="utf-8")), cls)
-        except (OSError, ValueError, KeyError, TypeError, cattrs.BaseValidationError) as error:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, cattrs.BaseValidationError) as error:
             raise MediaError(
                 f"{path} is not the ground truth of a monologue ({error}); delete it to have it made anew"
             ) from None

@@ -92,35 +92,28 @@ class Identity:
     def draw(cls, seed: int) -> "Identity":
         """The person of a clip seed."""
         draws = Draws(seed, "identity")
-        wall_hue = draws.uniform("background hue")
+        wall_hue, wall_saturation, wall_value = draws.within("wall", (0.0, 1.0), (0.15, 0.65), (0.55, 0.97))
+        # The clothes never have the hue of the wall.
+        turn, saturation, value = draws.within("clothes", (0.2, 0.8), (0.45, 0.95), (0.3, 0.9))
+        shade = draws.uniform("skin", 0.0, len(_SKINS) - 1.0)
+        width, height, jaw, eye_distance, shoulders = draws.within(
+            "shape", (0.215, 0.245), (0.285, 0.310), (0.0, 0.22), (0.085, 0.105), (0.34, 0.46)
+        )
         voice, pitch = draws.choice("voice", sorted(_VOICES.items()))
-        skin_shade = draws.uniform("skin", 0, len(_SKINS) - 1)
+        lift, liveliness, speed = draws.within("speech", (-12.0, 12.0), (35.0, 75.0), (110.0, 140.0))
         return cls(
-            background=colorsys.hsv_to_rgb(
-                wall_hue,
-                draws.uniform("background saturation", 0.15, 0.65),
-                draws.uniform("background value", 0.55, 0.97),
-            ),
-            clothes=colorsys.hsv_to_rgb(
-                (wall_hue + draws.uniform("clothes hue", 0.2, 0.8)) % 1,  # never the hue of the wall
-                draws.uniform("clothes saturation", 0.45, 0.95),
-                draws.uniform("clothes value", 0.3, 0.9),
-            ),
-            skin=blend(_SKINS[int(skin_shade)], _SKINS[int(skin_shade) + 1], skin_shade % 1),
+            background=colorsys.hsv_to_rgb(wall_hue, wall_saturation, wall_value),
+            clothes=colorsys.hsv_to_rgb((wall_hue + turn) % 1, saturation, value),
+            skin=blend(_SKINS[int(shade)], _SKINS[int(shade) + 1], shade % 1),
             hair=_jitter(draws.choice("hair", _HAIRS), draws.uniforms("hair shade", 3)),
             eyes=draws.choice("eyes", _EYES),
             hair_style=draws.choice("hair style", HAIR_STYLES),
-            head_width=draws.uniform("head width", 0.215, 0.245),
-            head_height=draws.uniform("head height", 0.285, 0.310),
-            jaw=draws.uniform("jaw", 0.0, 0.22),
-            eye_distance=draws.uniform("eye distance", 0.085, 0.105),
-            shoulders=draws.uniform("shoulders", 0.34, 0.46),
-            voice=Voice(
-                name=voice,
-                pitch=round(pitch + draws.uniform("pitch", -12, 12)),
-                pitch_range=round(draws.uniform("pitch range", 35, 75)),
-                words_per_minute=round(draws.uniform("speed", 110, 140)),
-            ),
+            head_width=width,
+            head_height=height,
+            jaw=jaw,
+            eye_distance=eye_distance,
+            shoulders=shoulders,
+            voice=Voice(voice, round(pitch + lift), round(liveliness), round(speed)),
         )
 
     @property

@@ -130,7 +130,7 @@ class _Canvas:
     def back_hair(self) -> None:
         """Hair behind the head."""
         shapes = [self.scaled(shape) for shape in _BACK_HAIR[self.identity.hair_style]]
-        self.paint(self.cover(np.minimum.reduce(shapes)), blend(self.identity.hair, (0, 0, 0), 0.12))
+        self.paint(self.cover(np.minimum.reduce(shapes)), blend(self.identity.hair, (0.0, 0.0, 0.0), 0.12))
 
     def body(self) -> None:
         """Shoulders and neck, which follow the head a little."""

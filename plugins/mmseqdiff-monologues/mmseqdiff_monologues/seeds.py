@@ -13,7 +13,7 @@ from typing import TypeVar
 
 import torch
 
-from mmseqdiff.random import fold, normal, uniform
+from mmseqdiff.random import fold, uniform
 
 __all__ = ["SPLITS", "Draws", "clip_seed"]
 
@@ -47,17 +47,17 @@ class Draws:
     def __init__(self, seed: int, purpose: str):
         self.key = fold(torch.tensor([seed]), "monologues", purpose)
 
-    def uniform(self, name: str, low: float = 0.0, high: float = 1.0) -> float:
+    def uniform(self, name: str, low: float, high: float) -> float:
         """A number in (low, high)."""
-        return low + (high - low) * uniform(self.key, name).item()
+        return self.within(name, (low, high))[0]
+
+    def within(self, name: str, *ranges: tuple[float, float]) -> list[float]:
+        """A number in each of the ``(low, high)``."""
+        return [low + (high - low) * part for (low, high), part in zip(ranges, self.uniforms(name, len(ranges)))]
 
     def uniforms(self, name: str, count: int) -> list[float]:
         """``count`` numbers in (0, 1)."""
         return uniform(self.key, name, (count,))[0].tolist()
-
-    def normals(self, name: str, count: int) -> list[float]:
-        """``count`` standard normal numbers."""
-        return normal(self.key, name, (count,))[0].tolist()
 
     def choice(self, name: str, options: Sequence[T]) -> T:
         """One of ``options``."""

@@ -1,0 +1,47 @@
+"""``mmseqdiff encode``: fills a latent store from a folder of media files."""
+
+from fractions import Fraction
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+__all__ = ["encode"]
+
+
+def encode(
+    folder: Annotated[Path, typer.Argument(help="A folder of media files.")],
+    recipe: Annotated[str, typer.Option(help="A recipe's name, or a TOML file.")],
+    codec: Annotated[list[str], typer.Option(help="MODALITY=FOLDER of a trained codec; once per modality.")],
+    out: Annotated[Path, typer.Option(help="The store; if it exists, it is completed.")],
+    set_: Annotated[list[str] | None, typer.Option("--set", help="Overrides the recipe: path.to.field=value.")] = None,
+    stride: Annotated[
+        str | None, typer.Option(help="Seconds from one clip's start to the next; the clip's length if not given.")
+    ] = None,
+    batch_size: Annotated[int, typer.Option(help="Clips encoded at once.")] = 8,
+    device: Annotated[str, typer.Option(help="Where to encode: cpu, cuda …")] = "cpu",
+) -> None:
+    """Encode every media file of FOLDER into the store OUT. The same command resumes."""
+    from mmseqdiff.errors import UserError
+    from mmseqdiff.host import load_plugins
+    from mmseqdiff.recipe import load_recipe
+    from mmseqdiff.train.latents import encode_to_store
+
+    folders = {}
+    for entry in codec:
+        name, separator, path = entry.partition("=")
+        if not separator:
+            raise UserError(f"--codec {entry!r} should read MODALITY=FOLDER")
+        folders[name] = Path(path)
+    host = load_plugins()
+    report = encode_to_store(
+        load_recipe(host, recipe, set_ or []),
+        host,
+        folder,
+        folders,
+        out,
+        stride=None if stride is None else Fraction(stride),
+        batch_size=batch_size,
+        device=device,
+    )
+    print(report)

@@ -1,0 +1,69 @@
+"""``mmseqdiff generate``: media files from a trained model."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+__all__ = ["generate"]
+
+
+def generate(
+    task: Annotated[str, typer.Argument(help="NAME, NAME:key=value,… or given ranges as 'video:0-0.625 audio:0-2'.")],
+    out: Annotated[Path, typer.Option(help="The file to write: .mp4, .mov, or .mkv (lossless).")],
+    model: Annotated[str | None, typer.Option(help="A run's folder, or a shipped model; the demo's by default.")] = None,
+    video: Annotated[Path | None, typer.Option(help="The file that given video is read from.")] = None,
+    audio: Annotated[Path | None, typer.Option(help="The file that given audio is read from.")] = None,
+    input_: Annotated[list[str] | None, typer.Option("--input", help="MODALITY=FILE, for any modality.")] = None,
+    start: Annotated[float, typer.Option(help="Where in the files the clip starts, in seconds.")] = 0.0,
+    steps: Annotated[int | None, typer.Option(help="Sampling steps; the recipe's if not given.")] = None,
+    sampler: Annotated[str | None, typer.Option(help="NAME or NAME:key=value,…; the recipe's if not given.")] = None,
+    guidance: Annotated[str | None, typer.Option(help="NAME or NAME:key=value,…; the recipe's if not given.")] = None,
+    conditions: Annotated[str, typer.Option(help="'ranges', or 'clip': encode the whole clip, which leaks.")] = "ranges",
+    seed: Annotated[int, typer.Option(help="The samples follow from it.")] = 0,
+    num: Annotated[int, typer.Option(help="How many clips; more than one are numbered.")] = 1,
+    device: Annotated[str, typer.Option(help="Where to sample: cpu, cuda …")] = "cpu",
+) -> None:
+    """Generate clips for TASK: what is given is read from media files, the rest is sampled."""
+    from rich.console import Console
+    from rich.progress import track
+
+    from mmseqdiff.errors import UserError
+    from mmseqdiff.pipeline import CONDITIONS, build_task, load
+    from mmseqdiff.recipe import Component
+    from mmseqdiff.support import off_support_warning
+
+    if conditions not in CONDITIONS:
+        raise UserError(f"--conditions is one of {', '.join(CONDITIONS)}, not {conditions!r}")
+    if num < 1:
+        raise UserError(f"--num must be at least 1, got {num}")
+    files = {name: path for name, path in (("video", video), ("audio", audio)) if path is not None}
+    for entry in input_ or []:
+        name, separator, path = entry.partition("=")
+        if not separator:
+            raise UserError(f"--input {entry!r} should read MODALITY=FILE")
+        files[name] = Path(path)
+
+    console = Console(stderr=True)
+    pipeline = load(model, device=device)
+    built = build_task(pipeline.assembly.host, task)
+    warning = off_support_warning(pipeline.plan(built, steps=steps), pipeline.assembly.policy)
+    if warning:
+        console.print(f"warning: {warning}")
+    if conditions == "clip":
+        console.print("warning: --conditions clip encodes what is to be generated too; given latents may have seen it")
+    clips = pipeline.generate(
+        built,
+        start=start,
+        steps=steps,
+        sampler=None if sampler is None else Component.parse(sampler),
+        guidance=None if guidance is None else Component.parse(guidance),
+        conditions=conditions,
+        seed=seed,
+        num=num,
+        progress=lambda rows: track(rows, "sampling", console=console),
+        **files,
+    )
+    for n, clip in enumerate(clips):
+        for path in clip.save(out if num == 1 else out.with_stem(f"{out.stem}-{n:03d}")):
+            print(path)

@@ -1,0 +1,52 @@
+"""``mmseqdiff plan``: the timestep matrix of a task over the steps."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+__all__ = ["plan"]
+
+
+def plan(
+    task: Annotated[str, typer.Argument(help="NAME, NAME:key=value,… or given ranges as 'video:0-0.625 audio:0-2'.")],
+    recipe: Annotated[str, typer.Option(help="A recipe's name, or a TOML file such as a run's.")] = "avdit-demo",
+    set_: Annotated[list[str] | None, typer.Option("--set", help="Overrides the recipe: path.to.field=value.")] = None,
+    steps: Annotated[int | None, typer.Option(help="Sampling steps; the recipe's if not given.")] = None,
+    guidance: Annotated[str | None, typer.Option(help="NAME or NAME:key=value,… to count evaluations with.")] = None,
+    png: Annotated[Path | None, typer.Option(help="Also draw the matrix over the steps into this PNG file.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Show which level every cell has at every step of TASK, and what that costs."""
+    import torch
+
+    from mmseqdiff.assembly import build_modalities, layout_of
+    from mmseqdiff.host import load_plugins
+    from mmseqdiff.picture import draw_plan, plan_as_text
+    from mmseqdiff.pipeline import build_task, plan_task
+    from mmseqdiff.recipe import Component, load_recipe
+    from mmseqdiff.support import off_support_warning
+
+    host = load_plugins()
+    described = load_recipe(host, recipe, set_ or [])
+    with torch.device("meta"):  # a plan needs the codecs' geometry, not their weights
+        modalities = build_modalities(described, host)
+    layout, schedule = layout_of(described, modalities), described.schedule.build(host, "schedule")
+    made = plan_task(described, host, layout, schedule, build_task(host, task), steps=steps)
+
+    evaluations = made.steps * described.sampling.sampler.build(host, "sampler").evaluations
+    guide = described.sampling.guidance if guidance is None else Component.parse(guidance)
+    if guide is not None and made.given.any():
+        evaluations *= guide.build(host, "guidance").evaluations
+    warning = off_support_warning(made, described.policy.build(host, "policy"))
+    if as_json:
+        given = {name: row.tolist() for name, row in layout.split(made.given).items()}
+        print(json.dumps({"steps": made.steps, "evaluations": evaluations, "given": given, "warning": warning}))
+    else:
+        print(plan_as_text(made))
+        print(f"{made.steps} steps, {evaluations} network evaluations of one clip")
+        if warning:
+            print(f"warning: {warning}")
+    if png is not None:
+        draw_plan(made, png)

@@ -1,0 +1,268 @@
+"""A trained model as people use it: media files in, media files out.
+
+    model = mmseqdiff.load("runs/mine")
+    clip = model.generate("a2v", audio="speech.wav")[0]
+    clip.save("talking.mp4")
+
+The way of the data, for a task that gives some stretches of some modalities (arXiv:2405.13762 §3.3):
+
+    (1) read      only the known stretches of the files; everything else stays zero
+    (2) encode    what is unknown is overwritten from what is known, then encoded: nothing hidden reaches the model
+    (3) sample    given cells clean at level 0, the others from T to 0 along the plan
+    (4) decode    all cells; crop
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from fractions import Fraction
+from pathlib import Path
+
+import attrs
+import torch
+from torch import Tensor
+
+from mmseqdiff import random
+from mmseqdiff.assembly import Assembly
+from mmseqdiff.data.media import write_clip
+from mmseqdiff.errors import UserError
+from mmseqdiff.generate import generate
+from mmseqdiff.host import Host, load_plugins
+from mmseqdiff.layout import Layout
+from mmseqdiff.plan import PlanError, SamplingPlan
+from mmseqdiff.protocols import MediaFormat, NoiseSchedule, Task
+from mmseqdiff.recipe import Component, Recipe
+from mmseqdiff.train.run import load_run
+
+__all__ = ["CONDITIONS", "GeneratedClip", "Pipeline", "build_task", "load", "plan_task"]
+
+CONDITIONS = ("ranges", "clip")
+"""``ranges``: only the given stretches are encoded. ``clip``: the whole clip is, as published evaluations do; then
+latents of given cells have seen what is to be generated, wherever a codec looks further than its cell."""
+
+
+def build_task(host: Host, text: str) -> Task:
+    """A task as the command line has it.
+
+    Args:
+        host: knows the tasks.
+        text: a name (``a2v``), a name with parameters (``continue:length=0.5``), or given ranges
+            (``video:0-0.625 audio:0-2.125``).
+
+    Raises:
+        PluginError: if there is no such task, or a parameter is wrong.
+    """
+    if ":" in text and "=" not in text:
+        return host.build("task", "ranges", text=text)
+    return Component.parse(text).build(host, "task")
+
+
+def plan_task(
+    recipe: Recipe,
+    host: Host,
+    layout: Layout,
+    schedule: NoiseSchedule,
+    task: Task,
+    plan: Component | None = None,
+    steps: int | None = None,
+) -> SamplingPlan:
+    """The plan for a task.
+
+    Args:
+        recipe: says how to plan unless told otherwise.
+        host: builds the plan.
+        layout: of a clip.
+        schedule: for its number of levels.
+        task: says what is given.
+        plan: how to plan; the recipe's way where None.
+        steps: instead of the plan's own number.
+
+    Raises:
+        UserError: if the task does not fit the model, or nothing is left to generate.
+    """
+    component = plan or recipe.sampling.plan
+    if steps is not None:
+        component = Component(component.name, {**component.parameters, "steps": steps})
+    try:
+        given = task.given(layout)
+        if not (layout.valid & ~given).any():
+            raise UserError("the task gives every cell, so there is nothing to generate")
+        return component.build(host, "plan")(layout, given, num_levels=schedule.num_levels)
+    except (PlanError, ValueError, KeyError) as error:
+        raise UserError(f"the task does not fit the model: {error.args[0]}") from error
+
+
+@attrs.frozen(eq=False)
+class GeneratedClip:
+    """One generated clip.
+
+    Attributes:
+        signals: modality → signal ``(time, …)``, cropped to the recipe's output length.
+        formats: modality → media format.
+    """
+
+    signals: dict[str, Tensor]
+    formats: Mapping[str, MediaFormat]
+
+    def save(self, path: Path | str) -> list[Path]:
+        """Writes the clip; returns the files written. Raises MediaError if it cannot."""
+        return write_clip(Path(path), self.signals, self.formats)
+
+
+@attrs.frozen(eq=False)
+class Pipeline:
+    """A model, ready to generate.
+
+    Attributes:
+        assembly: its parts, with trained weights.
+        device: where they are.
+    """
+
+    assembly: Assembly
+    device: torch.device = attrs.field(default=torch.device("cpu"), converter=torch.device)
+
+    @property
+    def layout(self) -> Layout:
+        """The tracks of a clip."""
+        return self.assembly.layout
+
+    @property
+    def seconds(self) -> Fraction:
+        """The length of a clip."""
+        return self.assembly.recipe.seconds
+
+    def plan(self, task: Task, plan: Component | None = None, steps: int | None = None) -> SamplingPlan:
+        """The plan for a task; see :func:`plan_task`."""
+        return plan_task(self.assembly.recipe, self.assembly.host, self.layout, self.assembly.schedule, task, plan, steps)
+
+    def read(self, task: Task, files: Mapping[str, Path], start: Fraction, conditions: str) -> dict[str, Tensor]:
+        """Signals ``(1, time, …)`` of a clip's length, read from files; zero where nothing may be read.
+
+        Raises:
+            UserError: if a modality that the task gives has no file.
+            MediaError: if a file cannot give what is needed.
+        """
+        signals = {}
+        for name, known in task.known(self.layout).items():
+            media = self.assembly.modalities[name].format
+            canvas = torch.zeros(media.shape(self.seconds))
+            if known:
+                if name not in files:
+                    raise UserError(f"the task is given {name}, so it needs a file to read it from: pass --{name} FILE")
+                left, right = (known[0][0], known[-1][1]) if conditions == "ranges" else (Fraction(0), self.seconds)
+                first = media.shape(left)[0]
+                part = media.read(Path(files[name]), start + left, min(right, self.seconds) - left)
+                canvas[first : first + len(part)] = part[: len(canvas) - first]
+            signals[name] = canvas[None]
+        return signals
+
+    def encode(self, task: Task, signals: Mapping[str, Tensor], conditions: str = "ranges") -> dict[str, Tensor]:
+        """Normalised latents of signals ``(B, time, …)`` of a clip's length, for the modalities that the task gives.
+
+        With ``conditions="ranges"`` they depend on nothing outside the task's known stretches.
+        """
+        latents = {}
+        for name, known in task.known(self.layout).items():
+            if known:
+                signal = signals[name].to(self.device)
+                latents[name] = self.assembly.modalities[name].encode(signal, known if conditions == "ranges" else None)
+        return latents
+
+    def decode(self, latents: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Signals ``(B, time, …)`` of all modalities, cropped to the recipe's output length."""
+        seconds = self.assembly.recipe.output_seconds or self.seconds
+        return {
+            name: modality.decode(latents[name])[:, : modality.format.shape(seconds)[0]]
+            for name, modality in self.assembly.modalities.items()
+        }
+
+    def sample(
+        self,
+        plan: SamplingPlan,
+        keys: Tensor,
+        given: Mapping[str, Tensor],
+        *,
+        sampler: Component | None = None,
+        guidance: Component | None = None,
+        progress: Callable[[Iterable[int]], Iterable[int]] = iter,
+    ) -> dict[str, Tensor]:
+        """Normalised latents, one clip per key; ``sampler`` and ``guidance`` are the recipe's where None."""
+        sampling, host = self.assembly.recipe.sampling, self.assembly.host
+        stepper = (sampler or sampling.sampler).build(host, "sampler")
+        guide = guidance or sampling.guidance
+        denoiser = self.assembly.denoiser
+        if guide is not None and plan.given.any():  # with nothing given there is nothing to guide by
+            denoiser = guide.build(host, "guidance")(denoiser)
+        return generate(denoiser, stepper, plan, keys.to(self.device), given=given, progress=progress)
+
+    def generate(
+        self,
+        task: Task | str,
+        *,
+        start: Fraction | float = 0,
+        steps: int | None = None,
+        plan: Component | None = None,
+        sampler: Component | None = None,
+        guidance: Component | None = None,
+        conditions: str = "ranges",
+        seed: int = 0,
+        num: int = 1,
+        progress: Callable[[Iterable[int]], Iterable[int]] = iter,
+        **files: Path | str,
+    ) -> list[GeneratedClip]:
+        """Generates ``num`` clips for one task.
+
+        Args:
+            task: what is given; a string as :func:`build_task` takes it.
+            start: where in the files the clip starts, in seconds.
+            steps: sampling steps; the recipe's where None.
+            plan: the recipe's where None.
+            sampler: the recipe's where None.
+            guidance: the recipe's where None.
+            conditions: one of :data:`CONDITIONS`.
+            seed: the samples follow from it and their number.
+            num: how many.
+            progress: wraps the iteration over steps.
+            **files: modality → media file to read it from; only what the task gives is read.
+
+        Raises:
+            UserError: if the task does not fit the model, or a file is missing or cannot give what is needed.
+        """
+        if isinstance(task, str):
+            task = build_task(self.assembly.host, task)
+        unknown = files.keys() - set(self.layout.modalities)
+        if unknown:
+            raise UserError(f"the model has no modality {unknown.pop()!r}; it has {', '.join(self.layout.modalities)}")
+        made = self.plan(task, plan, steps)
+        signals = self.read(task, {name: Path(path) for name, path in files.items()}, Fraction(str(start)), conditions)
+        given = {
+            name: latents.expand(num, *latents.shape[1:])
+            for name, latents in self.encode(task, signals, conditions).items()
+        }
+        keys = random.example_keys(seed, range(num))
+        decoded = self.decode(self.sample(made, keys, given, sampler=sampler, guidance=guidance, progress=progress))
+        formats = {name: modality.format for name, modality in self.assembly.modalities.items()}
+        return [
+            GeneratedClip({name: signal[n].cpu() for name, signal in decoded.items()}, formats) for n in range(num)
+        ]
+
+
+def load(model: Path | str | None = None, *, device: str = "cpu", host: Host | None = None) -> Pipeline:
+    """A trained model.
+
+    Args:
+        model: a run's folder, or the name of a model that a plugin ships; the first such where None.
+        device: where to put it.
+        host: the plugins; all installed ones where None.
+
+    Raises:
+        UserError: if there is no such model, or it is damaged or does not fit the installed plugins.
+    """
+    host = host or load_plugins()
+    if model is None:
+        shipped = host.names("model")
+        if not shipped:
+            raise UserError("no installed plugin ships a model: install mmseqdiff-demo, or name a run's folder")
+        model = shipped[0]
+    folder = Path(model)
+    if not folder.is_dir():
+        folder = Path(host.build("model", str(model)))
+    return Pipeline(load_run(folder, host, device), device)

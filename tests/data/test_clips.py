@@ -1,0 +1,56 @@
+from fractions import Fraction
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mmseqdiff.data.clips import Clip, ClipSampler, media_files
+from mmseqdiff.data.stream import SLACK
+from mmseqdiff.errors import MediaError
+
+lengths = st.fractions(Fraction(1, 10), 20, max_denominator=1000)
+
+
+@settings(deadline=None)
+@given(
+    seconds=lengths,
+    stride=st.none() | st.fractions(Fraction(1, 4), 5, max_denominator=100),
+    duration=lengths,
+    seed=st.none() | st.integers(0, 2**32),
+    file=st.text(max_size=8),
+)
+def test_clips_lie_in_the_file_one_stride_apart(seconds, stride, duration, seed, file):
+    sampler = ClipSampler(seconds, seconds if stride is None else stride, seed)
+    starts = sampler.starts(file, duration)
+    assert starts == sampler.starts(file, duration)
+    assert bool(starts) == (duration + SLACK >= seconds)
+    assert all(0 <= start <= duration + SLACK - seconds for start in starts)
+    assert all(b - a == sampler.stride for a, b in zip(starts, starts[1:]))
+    if starts:
+        assert starts[-1] + sampler.stride > duration + SLACK - seconds  # no clip is forgotten at the end,
+        assert starts[0] < sampler.stride  # nor at the start
+        assert seed is not None or starts[0] == 0
+
+
+def test_the_shift_follows_from_seed_and_file():
+    def first(seed, file):
+        return ClipSampler(2, 2, seed).starts(file, Fraction(10))[0]
+
+    assert len({first(seed, file) for seed in range(10) for file in ("a", "b")}) == 20
+
+
+def test_media_files_are_found_in_order_of_their_names(tmp_path):
+    for name in ("b/2.mp4", "a.wav", "b/10.MKV", "notes.txt", "b/10.json", ".hidden.mp4", ".trash/c.mp4"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    assert [path.relative_to(tmp_path).as_posix() for path in media_files(tmp_path)] == ["a.wav", "b/10.MKV", "b/2.mp4"]
+    with pytest.raises(MediaError, match="is not a folder"):
+        media_files(tmp_path / "a.wav")
+    (tmp_path / "none").mkdir()
+    with pytest.raises(MediaError, match=r"no media file \(looked for .*\.mp4"):
+        media_files(tmp_path / "none")
+
+
+def test_a_clip_is_known_by_file_and_start():
+    assert Clip("a.mp4", "17/8") == Clip("a.mp4", Fraction(17, 8))
+    assert str(Clip("a.mp4", "17/8")) == "a.mp4@17/8"

@@ -1,0 +1,168 @@
+import json
+from pathlib import Path
+
+import attrs
+import pytest
+import torch
+import train_fakes as fakes
+from rich.console import Console
+from torch import nn
+
+from mmseqdiff.errors import CheckpointError, MediaError, RecipeError
+from mmseqdiff.recipe import CodecTraining
+from mmseqdiff.train import checkpoint
+from mmseqdiff.train.checkpoint import codec_hash
+from mmseqdiff.train.codec import load_codec, save_codec, train_codec
+from mmseqdiff.train.signals import Signals
+
+
+@pytest.fixture(autouse=True)
+def text_is_media(monkeypatch):
+    monkeypatch.setattr("mmseqdiff.data.clips.MEDIA_SUFFIXES", frozenset([".txt"]))
+
+
+@pytest.fixture
+def media(tmp_path) -> Path:
+    """Forty files of numbers: file i holds i, i + 1/16 …; one of them is too short."""
+    folder = tmp_path / "media"
+    folder.mkdir()
+    for i in range(40):
+        length = 3 if i == 7 else 8 + i % 5
+        (folder / f"{i:02d}.txt").write_text("\n".join(str(i + n / 16) for n in range(length)))
+    return folder
+
+
+def recipe(**training):
+    defaults = {
+        "steps": 30,
+        "batch_size": 4,
+        "learning_rate": 0.01,
+        "warmup_steps": 3,
+        "checkpoint_every": 10,
+        "ema_decay": 0.5,
+    }
+    return attrs.evolve(fakes.fake_recipe(), codec_training={"slow": CodecTraining(**(defaults | training))})
+
+
+def train(recipe, media, out):
+    return train_codec(recipe, fakes.fake_host(), "slow", media, out, console=Console(quiet=True))
+
+
+def test_signals_are_the_files_end_to_end_and_clips_stay_within_one(media, tmp_path):
+    signals = Signals.load(media, fakes.LineFormat(), tmp_path / "cache", shortest=6)
+    assert len(signals.files) == 39
+    assert list(signals.left_out) == ["07.txt"]
+    assert "holds 3 of the 6" in signals.left_out["07.txt"]
+    keys = torch.arange(4000)
+    places = signals.places(keys, 6)
+    clips = signals.clips(places, 6)
+    assert (clips[:, 1:] - clips[:, :-1] == 1 / 16).all(), "no clip runs into the next file"
+    rooms = {(file, start) for file, length in enumerate(signals.lengths) for start in range(length - 6 + 1)}
+    assert set(places) == rooms, "every clip can be drawn, the last of a file as well"
+    first, last = signals.split(9)
+    assert (*first.files, *last.files) == signals.files
+    assert torch.equal(last.clips([(0, 1)], 6), signals.clips([(30, 1)], 6))
+
+
+def test_signals_are_decoded_once_until_a_file_changes(media, tmp_path, monkeypatch):
+    reads = []
+    monkeypatch.setattr(fakes.LineFormat, "read", lambda self, path, *rest: (reads.append(path), torch.zeros(8))[1])
+    Signals.load(media, fakes.LineFormat(), tmp_path / "cache", shortest=6)
+    assert len(reads) == 39
+    Signals.load(media, fakes.LineFormat(), tmp_path / "cache", shortest=6)
+    assert len(reads) == 39
+    (media / "00.txt").write_text("1\n" * 9)
+    Signals.load(media, fakes.LineFormat(), tmp_path / "cache", shortest=6)
+    assert len(reads) == 78
+    with pytest.raises(MediaError, match="no file in .* can be used"):
+        Signals.load(media, fakes.LineFormat(), tmp_path / "cache", shortest=60)
+
+
+def test_training_lowers_the_error_and_leaves_a_codec_that_loads(media, tmp_path):
+    out = tmp_path / "codec"
+    assert train(recipe(steps=150, learning_rate=0.03, checkpoint_every=75), media, out)
+    manifest = json.loads((out / "manifest.json").read_text())
+    assert manifest["component"] == {"name": "line", "codec": {"name": "pair", "channels": 2}, "rate": 2}
+    assert manifest["steps"] == 150
+    start = train(recipe(steps=1), media, tmp_path / "untrained")
+    before = json.loads((tmp_path / "untrained" / "manifest.json").read_text())["quality"]["mse"]
+    assert start
+    assert manifest["quality"]["mse"] < before / 10
+    codec = fakes.PairCodec(2)
+    assert load_codec(codec, out) == manifest["hash"] == codec_hash(codec)
+    averaged = checkpoint.load_group(checkpoint.newest(out / "checkpoints"), "ema")
+    assert all(torch.equal(value, averaged[name]) for name, value in codec.state_dict().items())
+
+
+def test_images_come_first_and_the_codec_starts_from_them(media, tmp_path, monkeypatch):
+    inflated = []
+    real = fakes.PairCodec.inflate_from
+    monkeypatch.setattr(
+        fakes.PairCodec, "inflate_from", lambda self, image: (inflated.append(image), real(self, image))[1]
+    )
+    out = tmp_path / "codec"
+    # With so small a rate the second stage leaves what it started from.
+    assert train(recipe(steps=21, image_steps=20, learning_rate=1e-2), media, out)
+    image = checkpoint.newest(out / "image" / "checkpoints")
+    assert image.name == "00000020"
+    averaged = checkpoint.load_group(image, "ema")
+    assert all(torch.equal(value, averaged[name]) for name, value in inflated[0].state_dict().items())
+    final = checkpoint.load_group(checkpoint.newest(out / "checkpoints"), "ema")
+    assert checkpoint.newest(out / "checkpoints").name == "00000001"
+    for name, value in final.items():
+        assert (value - averaged[f"inner.{name}"]).abs().max() <= 1e-2
+
+
+def test_a_resumed_codec_training_equals_an_unbroken_one(media, tmp_path, monkeypatch):
+    staged = recipe(steps=30, image_steps=12, checkpoint_every=5)
+    assert train(staged, media, tmp_path / "whole")
+    for at in (8, 25):  # once in either stage
+        count = []
+
+        def die(self, signal, keys, real=fakes.PairCodec.training_loss, count=count, at=at):
+            count.append(1)
+            if len(count) == at:
+                raise MemoryError
+            return real(self, signal, keys)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(fakes.PairCodec, "training_loss", die)
+            with pytest.raises(MemoryError):
+                train(staged, media, tmp_path / "broken")
+    assert train(staged, media, tmp_path / "broken")
+    name = "codec.safetensors"
+    assert (tmp_path / "broken" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("training", "message"),
+    [
+        ({"seconds": 1.5}, "codec_training.seconds: this codec takes even lengths, not 3"),
+        ({"image_steps": 30}, "image_steps 30 must be fewer than steps 30"),
+    ],
+)
+def test_a_recipe_that_cannot_be_trained_is_refused(media, tmp_path, training, message):
+    with pytest.raises(RecipeError, match=message):
+        train(recipe(**training), media, tmp_path / "codec")
+    assert not (tmp_path / "codec").exists()
+
+
+def test_an_unknown_modality_and_another_training_are_refused(media, tmp_path):
+    with pytest.raises(RecipeError, match="no modality 'slov'; did you mean 'slow'"):
+        train_codec(recipe(), fakes.fake_host(), "slov", media, tmp_path / "codec")
+    train(recipe(), media, tmp_path / "codec")
+    with pytest.raises(
+        CheckpointError, match="another codec training: codec_training.learning_rate is 0.01, expected 0.1"
+    ):
+        train(recipe(learning_rate=0.1), media, tmp_path / "codec")
+
+
+def test_a_codec_with_another_hash_is_refused(tmp_path):
+    codec = fakes.PairCodec(2)
+    save_codec(codec, tmp_path, {})
+    manifest = json.loads((tmp_path / "manifest.json").read_text())
+    (tmp_path / "manifest.json").write_text(json.dumps(manifest | {"hash": "0" * 64}))
+    with pytest.raises(CheckpointError, match="the codec's hash is .* its manifest says 0000"):
+        load_codec(codec, tmp_path)
+    with pytest.raises(CheckpointError, match="was made for another network"):
+        load_codec(nn.Linear(2, 2), tmp_path)
