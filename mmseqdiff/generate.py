@@ -17,7 +17,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from mmseqdiff.forward import Prediction, normal_latents
+from mmseqdiff.forward import ForwardProcess, Prediction, normal_latents
 from mmseqdiff.plan import SamplingPlan
 from mmseqdiff.protocols import Denoiser, Latents, Sampler
 from mmseqdiff.timesteps import expand
@@ -43,8 +43,8 @@ def generate(
         sampler: how a step is made.
         plan: the levels to visit.
         keys: one int64 key per example.
-        given: latents that hold the given cells' values (what else they hold is never read); needed if the plan has
-            given cells.
+        given: latents that hold the given cells' values, and the clean values of cells that start below T (what else
+            they hold is never read); needed if the plan has such cells.
         dtype: of the latents.
         progress: wraps the iteration over steps, as ``rich.progress.track`` does.
 
@@ -52,27 +52,19 @@ def generate(
         Latents ``(B, N_m, *grid, channels)``; given cells as they came, bit for bit.
 
     Raises:
-        ValueError: if the plan has given cells and ``given`` lacks them or has another shape.
+        ValueError: if the plan needs latents that ``given`` lacks, or has in another shape.
     """
     layout, device = plan.layout, keys.device
-    is_given, start = plan.given.to(device), normal_latents(layout, keys, "start", dtype=dtype)
-    z, estimate = {}, {}
-    for track, cells in zip(layout.tracks, is_given):
-        name, mask = track.modality, expand(cells[: track.segments][None].float(), start[track.modality]) > 0
-        if given is None or name not in given:
-            if mask.any():
-                raise ValueError(f"the plan takes cells of {name!r} as given, but no latents were given for it")
-            clean = torch.zeros_like(start[name])
-        else:
-            clean = given[name].to(device, dtype)
-            if clean.shape != start[name].shape:
-                raise ValueError(
-                    f"given latents of {name!r} are {tuple(clean.shape)}, expected {tuple(start[name].shape)}"
-                )
-        z[name] = torch.where(mask, clean, start[name])
-        estimate[name] = torch.where(mask, clean, 0)
+    is_given, rows = plan.given.to(device), plan.levels.to(device)[:, None].expand(-1, len(keys), -1, -1)
+    start = normal_latents(layout, keys, "start", dtype=dtype)
+    clean = _clean(plan, given or {}, start)
+    z = ForwardProcess(denoiser.schedule, layout).corrupt(clean, start, rows[0])
+    estimate = {}
+    for name, cells in layout.split(is_given[None]).items():
+        from_noise = layout.split(rows[0] == plan.num_levels)[name]
+        z[name] = torch.where(expand(from_noise, z[name]), start[name], z[name])
+        estimate[name] = torch.where(expand(cells, z[name]), clean[name], 0)
 
-    rows = plan.levels.to(device)[:, None].expand(-1, len(keys), -1, -1)
     moves, state = plan.moves().to(device), sampler.start(z, layout)
     for r in progress(range(plan.steps)):
         t, s = rows[r], rows[r + 1]
@@ -89,7 +81,21 @@ def generate(
 
         z, state = sampler.step(z, t, s, denoise=denoise, state=state, noise=noise)
         for name, changed in layout.split(t != s).items():
-            estimate[name] = torch.where(
-                expand(changed.to(dtype), z[name]) > 0, first[0].x0[name].to(dtype), estimate[name]
-            )
+            estimate[name] = torch.where(expand(changed, z[name]), first[0].x0[name].to(dtype), estimate[name])
     return z
+
+
+def _clean(plan: SamplingPlan, given: Latents, like: Latents) -> dict[str, Tensor]:
+    """The latents that the plan starts from: those supplied, or zeros for a modality of which it needs none."""
+    clean = {}
+    needed = plan.layout.split(plan.layout.valid & (plan.levels[0] != plan.num_levels))
+    for name, noise in like.items():
+        if name not in given:
+            if needed[name].any():
+                raise ValueError(f"the plan takes cells of {name!r} as given, but no latents were given for it")
+            clean[name] = torch.zeros_like(noise)
+            continue
+        clean[name] = given[name].to(noise.device, noise.dtype)
+        if clean[name].shape != noise.shape:
+            raise ValueError(f"given latents of {name!r} are {tuple(given[name].shape)}, expected {tuple(noise.shape)}")
+    return clean

@@ -29,11 +29,12 @@ class SamplingPlan:
         given: the cells that are given clean.
         layout: the layout.
         num_levels: T.
-        start_below: allow cells that are not given to start below T (their latents must then be supplied).
+        start_below: allow cells that are not given to start below T; the latents that they are noised from must then be
+            supplied (SDEdit, arXiv:2108.01073).
 
     Raises:
         PlanError: if the plan does not end at 0, rises, does nothing in a row, starts a cell that is not given below T
-            without being asked, moves a given cell, or has no step.
+            without being asked, leaves a cell out, moves a given cell, or has no step.
     """
 
     levels: Float[Tensor, "rows modality segment"]
@@ -56,6 +57,10 @@ class SamplingPlan:
         self._refuse(self.levels[-1] != 0, f"ends at level {{}}, not at 0 (row {len(steps)})", self.levels[-1])
         for row in (steps > 0).flatten(1).any(1).nonzero().flatten().tolist()[:1]:
             self._refuse(steps[row] > 0, f"rises by {{}} from row {row} to row {row + 1}", steps[row])
+        self._refuse(
+            valid & ~self.given & (self.levels[0] == 0),
+            "is left out: it is not given, and never above level 0",
+        )
         if not self.start_below:
             self._refuse(
                 valid & ~self.given & (self.levels[0] != self.num_levels),

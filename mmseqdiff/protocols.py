@@ -15,6 +15,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
+import attrs
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from mmseqdiff.plan import SamplingPlan
 
 __all__ = [
-    "Backbone", "Codec", "Dataset", "Denoiser", "Guidance", "Latents", "MediaFormat", "Metric", "NoiseSchedule",
+    "Backbone", "Codec", "Comparison", "Dataset", "Denoiser", "Guidance", "Latents", "MediaFormat", "Metric", "NoiseSchedule",
     "Plan", "Sampler", "Task", "TimestepPolicy",
 ]  # fmt: skip
 
@@ -291,10 +292,42 @@ class Dataset(Protocol):
         ...
 
 
+@attrs.frozen(eq=False)
+class Comparison:
+    """A generated clip beside the real clip that it was given parts of: what a metric measures.
+
+    Attributes:
+        generated: modality → signal ``(time, …)``.
+        real: modality → the real clip's signal, of the same shape.
+        given: modality → ``(time,)``, True for the frames and samples that the task gave; only the others may be measured
+            in ``generated``.
+        rates: modality → frames or samples a second.
+        file: the media file that ``real`` was read from.
+        start: where in the file it starts, in seconds.
+    """
+
+    generated: Mapping[str, Tensor]
+    real: Mapping[str, Tensor]
+    given: Mapping[str, Bool[Tensor, " time"]]
+    rates: Mapping[str, Fraction]
+    file: Path
+    start: Fraction
+
+    def beside(self, other: "Comparison") -> "Comparison":
+        """The same generated clip beside another one's real clip."""
+        return attrs.evolve(self, real=other.real, file=other.file, start=other.start)
+
+
 @runtime_checkable
 class Metric(Protocol):
-    """A number about a generated clip, against a reference clip."""
+    """How well what was generated agrees with the real clip that it was given parts of."""
 
-    def __call__(self, generated: Mapping[str, Tensor], reference: Mapping[str, Tensor]) -> dict[str, float]:
-        """Named values for one clip; signals are modality → ``(time, …)``."""
+    better: Mapping[str, str]
+    """For every value ``"higher"`` or ``"lower"``: which way is closer to the real clip."""
+
+    def __call__(self, comparison: Comparison) -> dict[str, float]:
+        """Named values for one clip; empty if the metric says nothing about this task or this file.
+
+        Whether it does must not depend on what was generated.
+        """
         ...

@@ -111,7 +111,7 @@ def uniform(
         A tensor of shape ``(*keys.shape, *shape)``.
     """
     count = math.prod(shape)
-    return _unit(_bits(keys, stream, count)[0]).to(dtype).reshape(*keys.shape, *shape)
+    return _unit(_bits(keys, stream, count)[0]).to(dtype).reshape((*keys.shape, *shape))
 
 
 def integers(
@@ -144,4 +144,4 @@ def normal(
     first, second = _bits(keys, stream, (count + 1) // 2)
     radius, angle = torch.sqrt(-2.0 * torch.log(_unit(first))), 2.0 * math.pi * _unit(second)  # Eq. (4)
     pairs = torch.stack([radius * torch.cos(angle), radius * torch.sin(angle)], dim=-1)
-    return pairs.flatten(-2)[..., :count].to(dtype).reshape(*keys.shape, *shape)
+    return pairs.flatten(-2)[..., :count].to(dtype).reshape((*keys.shape, *shape))

@@ -22,17 +22,17 @@ from mmseqdiff.values import closest, make_converter, reasons
 __all__ = ["CodecTraining", "Component", "Recipe", "Sampling", "Training", "load_recipe"]
 
 
-def _positive(instance: object, attribute: attrs.Attribute, value: float) -> None:
+def _positive(instance: object, attribute: attrs.Attribute, value: float | Fraction) -> None:
     if not value > 0:
         raise ValueError(f"{attribute.name} must be positive, got {value}")
 
 
-def _not_negative(instance: object, attribute: attrs.Attribute, value: float) -> None:
+def _not_negative(instance: object, attribute: attrs.Attribute, value: float | Fraction) -> None:
     if not value >= 0:
         raise ValueError(f"{attribute.name} must not be negative, got {value}")
 
 
-def _rate(instance: object, attribute: attrs.Attribute, value: float) -> None:
+def _rate(instance: object, attribute: attrs.Attribute, value: float | Fraction) -> None:
     if not 0 <= value <= 1:
         raise ValueError(f"{attribute.name} must lie in [0, 1], got {value}")
 

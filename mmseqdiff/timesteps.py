@@ -12,7 +12,7 @@ strategies (§3.2, Algorithm 1):
 """
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
 from mmseqdiff import random
@@ -62,6 +62,10 @@ def check(t: Float[Tensor, "*batch modality segment"], layout: Layout, num_level
         raise ValueError(f"{where} has level {t[..., m, n].flatten().tolist()[:4]}, expected {expected}")
 
 
-def expand(levels: Float[Tensor, "batch segment_m"], like: Tensor) -> Tensor:
-    """Per-cell numbers ``(B, N_m)`` shaped to multiply latents ``(B, N_m, *grid, channels)``, in their dtype."""
-    return levels.to(like.dtype).reshape(*levels.shape, *(1,) * (like.ndim - levels.ndim))
+def expand(cells: Shaped[Tensor, "batch segment_m"], like: Tensor) -> Tensor:
+    """Numbers per cell ``(B, N_m)``, shaped to multiply latents ``(B, N_m, *grid, channels)`` and in their dtype.
+
+    Booleans stay booleans, to choose between latents.
+    """
+    values = cells if cells.dtype == torch.bool else cells.to(like.dtype)
+    return values.reshape(*cells.shape, *(1,) * (like.ndim - cells.ndim))

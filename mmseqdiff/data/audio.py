@@ -125,7 +125,7 @@ def _gather(
     return begin, source_rate, samples
 
 
-def _resample(samples: Float32[np.ndarray, " time"], source: int, target: int) -> Float32[np.ndarray, " time"]:
+def _resample(samples: Float32[np.ndarray, " before"], source: int, target: int) -> Float32[np.ndarray, " after"]:
     """The same sound at another rate; sample 0 stays at its time."""
     frame = av.AudioFrame.from_ndarray(samples[None], format="fltp", layout="mono")
     frame.sample_rate, frame.pts, frame.time_base = source, 0, Fraction(1, source)

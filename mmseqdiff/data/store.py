@@ -10,7 +10,6 @@ commit; what no index lists is swept away by the next :meth:`LatentStore.create`
 """
 
 import hashlib
-import json
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from fractions import Fraction
@@ -26,23 +25,16 @@ from torch import Tensor
 
 from mmseqdiff.data.clips import Clip
 from mmseqdiff.data.files import replacing
+from mmseqdiff.data.index import Shard, StoreIndex
 from mmseqdiff.data.moments import Moments
 from mmseqdiff.errors import StoreError
-from mmseqdiff.layout import Layout, Track
+from mmseqdiff.layout import Layout
 from mmseqdiff.modality import Statistics
 
 __all__ = ["LatentStore"]
 
 _INDEX = "index.json"
-_VERSION = 1
 _AGAIN = "delete the folder and encode again"
-
-
-@attrs.frozen
-class _Shard:
-    file: str
-    clips: int
-    sha256: str
 
 
 @attrs.define
@@ -53,28 +45,23 @@ class LatentStore:
 
     Attributes:
         folder: where it lies.
-        layout: the tracks of a clip.
-        codecs: modality → hash of the codec that made its latents.
-        dtype: ``"float32"`` or ``"float16"``; how latents are stored. They are always read as float32.
-        done: files of which every clip is in the store.
-        left_out: file → why it, or the rest of it, is not in the store.
     """
 
     folder: Path
-    layout: Layout
-    codecs: dict[str, str]
-    dtype: str = "float32"
-    done: frozenset[str] = frozenset()
-    left_out: dict[str, str] = attrs.field(factory=dict)
-    _shards: tuple[_Shard, ...] = ()
-    _moments: dict[str, Moments] = attrs.field(factory=dict, repr=False)
-    _tables: dict[int, datasets.table.Table] = attrs.field(factory=dict, init=False, repr=False)
+    _index: StoreIndex
+    _tables: dict[str, datasets.table.Table] = attrs.field(factory=dict, init=False, repr=False)
 
     @classmethod
     def create(
         cls, folder: Path, layout: Layout, codecs: Mapping[str, str], *, dtype: str = "float32"
     ) -> "LatentStore":
         """A new store, or the one that is already there, to be completed.
+
+        Args:
+            folder: where it is to lie.
+            layout: the tracks of a clip.
+            codecs: modality → hash of the codec that makes its latents.
+            dtype: ``"float32"`` or ``"float16"``; how latents are stored. They are always read as float32.
 
         Raises:
             StoreError: if the store that is there was made otherwise, or the folder cannot be written.
@@ -93,9 +80,8 @@ class LatentStore:
                 raise StoreError(f"{folder} holds {store.dtype}, but {dtype} was asked for; {_AGAIN}")
             store._sweep()
             return store
-        moments = {track.modality: Moments.none(track.channels) for track in layout.tracks}
-        store = cls(folder, layout, dict(codecs), dtype, moments=moments)
-        store._write_index()
+        store = cls(folder, StoreIndex(layout, dict(codecs), dtype))
+        store._index.write(folder / _INDEX)
         return store
 
     @classmethod
@@ -110,33 +96,38 @@ class LatentStore:
         Raises:
             StoreError: if there is none, its index is damaged, or it was made with another layout or other codecs.
         """
-        folder = Path(folder)
-        try:
-            index = json.loads((folder / _INDEX).read_text(encoding="utf-8"))
-            if index["version"] != _VERSION:
-                raise StoreError(f"{folder} is a store of version {index['version']}; this program reads {_VERSION}")
-            store = cls(
-                folder,
-                Layout(Track(**track) for track in index["layout"]),
-                index["codecs"],
-                index["dtype"],
-                frozenset(index["done"]),
-                index["left_out"],
-                tuple(_Shard(**shard) for shard in index["shards"]),
-                {name: _moments_from(values) for name, values in index["moments"].items()},
-            )
-        except (FileNotFoundError, NotADirectoryError):
-            raise StoreError(
-                f"{folder} holds no latent store (no {_INDEX}); make one with `mmseqdiff encode`"
-            ) from None
-        except (ValueError, KeyError, TypeError) as error:
-            raise StoreError(f"{folder / _INDEX} is damaged ({error}); {_AGAIN}") from None
+        store = cls(Path(folder), StoreIndex.read(Path(folder) / _INDEX))
         store._expect(layout, codecs)
         return store
 
+    @property
+    def layout(self) -> Layout:
+        """The tracks of a clip."""
+        return self._index.layout
+
+    @property
+    def codecs(self) -> dict[str, str]:
+        """Modality → hash of the codec that made its latents."""
+        return dict(self._index.codecs)
+
+    @property
+    def dtype(self) -> str:
+        """``"float32"`` or ``"float16"``: how latents are stored."""
+        return self._index.dtype
+
+    @property
+    def done(self) -> frozenset[str]:
+        """Files of which every clip is in the store."""
+        return self._index.done
+
+    @property
+    def left_out(self) -> dict[str, str]:
+        """File → why it, or the rest of it, is not in the store."""
+        return dict(self._index.left_out)
+
     def _sweep(self) -> None:
         """Removes what an interrupted commit left behind."""
-        listed = {shard.file for shard in self._shards}
+        listed = {shard.file for shard in self._index.shards}
         for pattern in ("*.arrow", ".*.arrow", f".{Path(_INDEX).stem}.*"):
             for path in self.folder.glob(pattern):
                 if path.name not in listed:
@@ -174,17 +165,14 @@ class LatentStore:
         Raises:
             StoreError: if the latents do not fit the layout or are not finite, or the disk is full.
         """
-        shards, moments = self._shards, self._moments
+        index = self._index.with_files(done, left_out or {})
         if clips:
-            self._check(clips, latents)
             rounded = {name: latents[name].detach().cpu().to(getattr(torch, self.dtype)) for name in self.codecs}
-            shards = (*shards, self._write_shard(clips, rounded))
-            moments = {name: moments[name].merge(Moments.of(values)) for name, values in rounded.items()}
-        done = frozenset(done)
-        reasons = {file: why for file, why in {**self.left_out, **(left_out or {})}.items() if file not in done}
-        after = attrs.evolve(self, done=self.done | done, left_out=reasons, shards=shards, moments=moments)
-        after._write_index()
-        self.done, self.left_out, self._shards, self._moments = after.done, reasons, shards, moments
+            self._check(clips, rounded)
+            moments = {name: Moments.of(values) for name, values in rounded.items()}
+            index = index.with_shard(self._write_shard(clips, rounded), moments)
+        index.write(self.folder / _INDEX)
+        self._index = index
 
     def _check(self, clips: Sequence[Clip], latents: Mapping[str, Tensor]) -> None:
         for track in self.layout.tracks:
@@ -196,9 +184,11 @@ class LatentStore:
             finite = values.isfinite().flatten(1).all(1)
             if not finite.all():
                 clip = clips[int((~finite).nonzero()[0])]
-                raise StoreError(f"the {track.modality} codec gave latents of {clip} that are not finite")
+                raise StoreError(
+                    f"the {track.modality} codec gave latents of {clip} that are not finite in {self.dtype}"
+                )
 
-    def _write_shard(self, clips: Sequence[Clip], latents: Mapping[str, Tensor]) -> _Shard:
+    def _write_shard(self, clips: Sequence[Clip], latents: Mapping[str, Tensor]) -> Shard:
         columns = {
             "file": pa.array([clip.file for clip in clips]),
             "start": pa.array([str(clip.start) for clip in clips]),
@@ -214,43 +204,18 @@ class LatentStore:
             writer.write_table(table)
         content = sink.getvalue()
         digest = hashlib.sha256(content).hexdigest()
-        path = self.folder / f"{len(self._shards):05d}-{digest[:8]}.arrow"
+        path = self.folder / f"{len(self._index.shards):05d}-{digest[:8]}.arrow"
         with replacing(path, StoreError) as temporary:
             temporary.write_bytes(content)
-        return _Shard(path.name, len(clips), digest)
-
-    def _write_index(self) -> None:
-        index = {
-            "version": _VERSION,
-            "layout": [
-                {
-                    "modality": track.modality,
-                    "edges": [str(edge) for edge in track.edges],
-                    "grid": track.grid,
-                    "channels": track.channels,
-                }
-                for track in self.layout.tracks
-            ],
-            "codecs": self.codecs,
-            "dtype": self.dtype,
-            "shards": [attrs.asdict(shard) for shard in self._shards],
-            "moments": {
-                name: {"count": m.count, "mean": m.mean.tolist(), "m2": m.m2.tolist()}
-                for name, m in self._moments.items()
-            },
-            "done": sorted(self.done),
-            "left_out": self.left_out,
-        }
-        with replacing(self.folder / _INDEX, StoreError) as temporary:
-            temporary.write_text(json.dumps(index, indent=1), encoding="utf-8")
+        return Shard(path.name, len(clips), digest)
 
     def __len__(self) -> int:
         """How many clips the store holds."""
-        return sum(shard.clips for shard in self._shards)
+        return sum(shard.clips for shard in self._index.shards)
 
     def clips(self) -> tuple[Clip, ...]:
         """Where every row comes from, in the order of the rows."""
-        tables = [self._table(n) for n in range(len(self._shards))]
+        tables = [self._table(shard) for shard in self._index.shards]
         return tuple(
             Clip(file, Fraction(start))
             for table in tables
@@ -265,7 +230,7 @@ class LatentStore:
         """
         if not len(self):
             raise StoreError(f"{self.folder} holds no clip yet, so its latents have no statistics")
-        return {name: moments.statistics() for name, moments in self._moments.items()}
+        return {name: moments.statistics() for name, moments in self._index.moments.items()}
 
     def batch(self, indices: Sequence[int] | Int[Tensor, " batch"]) -> dict[str, Tensor]:
         """Raw latents of some clips, modality → float32 ``(batch, N_m, *grid, channels)``, in the order asked for.
@@ -277,34 +242,30 @@ class LatentStore:
         indices = [int(index) for index in indices]
         if indices and not 0 <= min(indices) <= max(indices) < len(self):
             raise IndexError(f"{self.folder} holds the clips 0 … {len(self) - 1}, but {indices} were asked for")
-        ends = list(accumulate(shard.clips for shard in self._shards))
-        batch = {track.modality: torch.empty(len(indices), *track.shape) for track in self.layout.tracks}
+        shards = self._index.shards
+        ends = list(accumulate(shard.clips for shard in shards))
         homes = [bisect_right(ends, index) for index in indices]
+        batch = {track.modality: torch.empty(len(indices), *track.shape) for track in self.layout.tracks}
         for home in sorted(set(homes)):
             rows = [row for row, other in enumerate(homes) if other == home]
-            within = [indices[row] - ends[home] + self._shards[home].clips for row in rows]
+            within = [indices[row] - ends[home] + shards[home].clips for row in rows]
             for name, values in batch.items():
-                column = self._table(home).column(_column(name)).take(within).combine_chunks()
-                values[rows] = (
-                    torch.tensor(column.flatten().to_numpy()).to(torch.float32).reshape(-1, *values.shape[1:])
-                )
+                column = self._table(shards[home]).column(_column(name)).take(within).combine_chunks()
+                flat = torch.tensor(column.flatten().to_numpy()).to(torch.float32)
+                values[rows] = flat.reshape(-1, *values.shape[1:])
         return batch
 
-    def _table(self, n: int) -> datasets.table.Table:
-        """Shard n, memory-mapped; its hash is checked the first time."""
-        if n not in self._tables:
-            path, shard = self.folder / self._shards[n].file, self._shards[n]
+    def _table(self, shard: Shard) -> datasets.table.Table:
+        """A shard, memory-mapped; its hash is checked the first time."""
+        if shard.file not in self._tables:
+            path = self.folder / shard.file
             if not path.is_file():
                 raise StoreError(f"{path} is missing, though the store's index lists it; {_AGAIN}")
-            if _sha256(path) != shard.sha256:
-                raise StoreError(f"{path} is damaged: its content is not what was written; {_AGAIN}")
-            self._tables[n] = datasets.Dataset.from_file(str(path)).data
-        return self._tables[n]
-
-
-def _moments_from(values: Mapping[str, object]) -> Moments:
-    mean, m2 = (torch.tensor(values[key], dtype=torch.float64) for key in ("mean", "m2"))
-    return Moments(values["count"], mean, m2)
+            with path.open("rb") as file:
+                if hashlib.file_digest(file, "sha256").hexdigest() != shard.sha256:
+                    raise StoreError(f"{path} is damaged: its content is not what was written; {_AGAIN}")
+            self._tables[shard.file] = datasets.Dataset.from_file(str(path)).data
+        return self._tables[shard.file]
 
 
 def _column(modality: str) -> str:
@@ -316,8 +277,3 @@ def _layout_text(layout: Layout) -> str:
         f"{t.modality} {' x '.join(map(str, t.shape))} over {float(t.edges[0]):g}–{float(t.edges[-1]):g} s"
         for t in layout.tracks
     )
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -91,7 +91,7 @@ def train_codec(
         progress=lambda files: track(files, "decoding", console=console),
     )
     for reason in signals.left_out.values():
-        console.print(f"left out: {reason}")
+        console.print(f"left out: {reason}", soft_wrap=True, highlight=False)
     training_files, held_out = signals.split(min(HELD_OUT, len(signals.files) // 20))
 
     described = attrs.evolve(recipe, codec_training={modality: training}).to_dict()
@@ -112,7 +112,9 @@ def train_codec(
         return False
     quality = _quality(stage.average.module, held_out, length) if held_out.files else {}
     save_codec(stage.average.module, out, {**description, "steps": training.steps, "quality": quality})
-    console.print(f"{modality} codec of {training.steps} steps in {out}: {_text(quality)}")
+    console.print(
+        f"{modality} codec of {training.steps} steps in {out}: {_text(quality)}", soft_wrap=True, highlight=False
+    )
     return True
 
 
@@ -166,11 +168,10 @@ def _stage(
 
     def measure(step: int, average: nn.Module) -> dict[str, float]:
         quality = _quality(average, held_out, length)
-        console.print(f"step {step}, held-out files: {_text(quality)}")
+        console.print(f"step {step}, held-out files: {_text(quality)}", soft_wrap=True, highlight=False)
         return {f"quality/{name}": value for name, value in quality.items()}
 
-    # A codec of images reconstructs frames of its own kind; it is the inflated codec's quality that is of interest.
-    measurable = bool(held_out.files) and hasattr(module, "encode")
+    measurable = bool(held_out.files) and hasattr(module, "encode")  # a codec of images need not be a whole codec
     return Trainer(
         module=module,
         objective=objective,

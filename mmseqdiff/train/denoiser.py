@@ -31,7 +31,7 @@ __all__ = ["Sample", "train_denoiser", "validation_tasks"]
 HELD_OUT = 64
 """At most so many clips are validated on; of a store without a validation store the last ones, one in twenty."""
 
-LEVELS = (0.1, 0.3, 0.5, 0.7, 0.9)
+LEVELS = (0.25, 0.5, 0.75)
 """Where the validation loss is measured, as parts of T."""
 
 Sample = Callable[[int, Assembly, Path], None]
@@ -114,7 +114,7 @@ def train_denoiser(
     def validate(step: int, average: nn.Module) -> dict[str, float]:
         scalars = _validate(averaged(average), measured, training.batch_size // training.accumulate)
         text = ", ".join(f"{name.removeprefix('validation/')} {value:.4f}" for name, value in scalars.items())
-        console.print(f"step {step}, validation: {text}")
+        console.print(f"step {step}, validation: {text}", soft_wrap=True, highlight=False)
         return scalars
 
     def generate(step: int, average: nn.Module) -> dict[str, float]:

@@ -52,7 +52,7 @@ def encode_to_store(
     hashes = {name: load_codec(modality.codec, codecs[name]) for name, modality in modalities.items()}
     for modality in modalities.values():
         modality.codec.to(device).eval()
-    store = LatentStore.open(out, layout, hashes) if (out / "index.json").exists() else LatentStore.create(out, layout, hashes)
+    store = LatentStore.create(out, layout, hashes)
     for name in layout.modalities:
         (out / "codecs" / name).mkdir(parents=True, exist_ok=True)
         for file in ("codec.safetensors", "manifest.json"):

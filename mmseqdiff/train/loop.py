@@ -14,7 +14,8 @@ that was killed goes on as if it had not been, bit for bit on CPU with equal thr
 import math
 import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from datetime import timedelta
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -137,15 +138,32 @@ class Trainer:
             CheckpointError: if the folder's last checkpoint is damaged or belongs to another recipe, layout or codec.
             RunError: if a loss or gradient is not finite, or a checkpoint cannot be written.
         """
+        self._restore()
+        if self.step < self.optimisation.steps:
+            try:
+                self._train()
+            except OSError as error:  # a full disk while curves are written, for example
+                raise RunError(f"training in {self.folder} failed at step {self.step}: {error}") from error
+            self.world.wait()
+        done = self.step == self.optimisation.steps
+        self._say(
+            f"All {self.step} steps are done."
+            if done
+            else f"Stopped at step {self.step} and saved; the same command goes on."
+        )
+        return done
+
+    def _train(self) -> None:
+        """Steps until the last one or an interruption; looks, saves and acts in between."""
         from torch.utils.tensorboard import SummaryWriter  # takes seconds to import, and only training needs it
 
-        self._restore()
-        total = self.optimisation.steps
-        if self.step >= total:
-            return True
-        leads = self.world.rank == 0
-        writer = SummaryWriter(str(self.folder / "tensorboard"), purge_step=self.step + 1) if leads else None
-        with self._progress() as progress, _interruptions() as interrupted:
+        total, leads = self.optimisation.steps, self.world.rank == 0
+        with ExitStack() as stack:
+            writer = None
+            if leads:
+                writer = SummaryWriter(str(self.folder / "tensorboard"), purge_step=self.step + 1)
+                stack.callback(writer.close)
+            progress, interrupted = stack.enter_context(self._progress()), stack.enter_context(_interruptions())
             task = progress.add_task("", total=total, completed=self.step)
             while self.step < total:
                 self._update()
@@ -157,19 +175,20 @@ class Trainer:
                     progress.update(task, description=f"loss {scalars['loss']:.4f}")
                     _write(writer, scalars, self.step)
                 if save and leads:
-                    path = self._save()
-                    self.console.print(f"step {self.step} of {total}: loss {scalars['loss']:.4f}, saved in {path}")
+                    path, left = self._save(), timedelta(seconds=round(progress.tasks[task].time_remaining or 0))
+                    self._say(
+                        f"step {self.step} of {total}: loss {scalars['loss']:.4f}, about {left} left, saved in {path}"
+                    )
                 if stop:
                     break
                 for period, action in self.actions:
                     if leads and self.step % period == 0:
                         _write(writer, action(self.step, self.average.module), self.step)
-        if writer is not None:
-            writer.close()
-        self.world.wait()
-        if self.step < total and leads:
-            self.console.print(f"Stopped at step {self.step} and saved; the same command goes on from there.")
-        return self.step == total
+
+    def _say(self, text: str) -> None:
+        """One line for people, of the process that leads."""
+        if self.world.rank == 0:
+            self.console.print(text, soft_wrap=True, highlight=False)
 
     def _progress(self) -> Progress:
         columns = (
@@ -257,15 +276,13 @@ class Trainer:
         checkpoint.load_into(self.average.module, checkpoint.load_group(path, "ema"), str(path))
         saved = checkpoint.load_group(path, "optimizer")
         for name, parameter in self._parameters():
-            entries = {
-                key.removeprefix(f"{name}/"): value for key, value in saved.items() if key.rpartition("/")[0] == name
-            }
             self._optimizer.state[parameter] = {
-                key: value.to(self._device) if value.ndim else value for key, value in entries.items()
+                key.removeprefix(f"{name}/"): value.to(self._device)
+                for key, value in saved.items()
+                if key.rpartition("/")[0] == name
             }
         self.step = manifest["step"]
-        if self.world.rank == 0 and self.step < self.optimisation.steps:
-            self.console.print(f"Resuming {self.folder} at step {self.step} of {self.optimisation.steps}.")
+        self._say(f"{self.folder} is at step {self.step} of {self.optimisation.steps}.")
 
 
 def _write(writer: Any, scalars: Mapping[str, float], step: int) -> None:

@@ -31,7 +31,7 @@ from mmseqdiff import random
 from mmseqdiff.denoiser import NetworkDenoiser
 from mmseqdiff.forward import ForwardProcess, Prediction, normal_latents
 from mmseqdiff.layout import Layout
-from mmseqdiff.protocols import Latents, NoiseSchedule, TimestepPolicy
+from mmseqdiff.protocols import Denoiser, Latents, NoiseSchedule, TimestepPolicy
 from mmseqdiff.timesteps import expand
 from mmseqdiff.train.table import Table
 
@@ -132,7 +132,7 @@ class DenoisingObjective:
             return None
         with torch.no_grad():
             estimate = self.denoiser(z, t, self_condition=None).x0
-        coin = (random.uniform(keys, "self-condition") < self.self_condition_rate)[:, None]
+        coin = (random.uniform(keys, "self-condition") < self.self_condition_rate)[:, None].float()
         return {name: (expand(coin, value) * value).to(z[name].dtype) for name, value in estimate.items()}
 
     def _weights(self, device: torch.device) -> Float[Tensor, " modality"]:
@@ -190,7 +190,7 @@ class DenoisingObjective:
 
 @torch.no_grad()
 def conditional_loss(
-    denoiser: NetworkDenoiser,
+    denoiser: Denoiser,
     z0: Latents,
     given: Bool[Tensor, "modality segment"],
     level: float,
@@ -218,7 +218,7 @@ def conditional_loss(
     noise = normal_latents(layout, keys, "noise")
     source = z0 if z_given is None else z_given
     shown = {
-        name: torch.where(expand(cells[None], z0[name]) > 0, source[name], z0[name])
+        name: torch.where(expand(cells[None].float(), z0[name]) > 0, source[name], z0[name])
         for name, cells in layout.split(given).items()
     }
     z = ForwardProcess(denoiser.schedule, layout).corrupt(shown, noise, t)

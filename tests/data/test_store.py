@@ -77,6 +77,10 @@ def test_half_precision_takes_half_the_room(tmp_path, parts):
     assert sizes["float16"] < 0.65 * sizes["float32"]
     with pytest.raises(StoreError, match="holds float16, but float32 was asked for"):
         LatentStore.create(tmp_path / "float16", LAYOUT, CODECS)
+    with pytest.raises(StoreError, match="not finite in float16"):
+        LatentStore.open(tmp_path / "float16").commit(
+            clips(1), {name: 1e5 + values[:1] for name, values in many.items()}
+        )
     with pytest.raises(ValueError, match="not 'int8'"):
         LatentStore.create(tmp_path / "other", LAYOUT, CODECS, dtype="int8")
 

@@ -1,4 +1,5 @@
 import json
+from fractions import Fraction
 from pathlib import Path
 
 import attrs
@@ -137,7 +138,7 @@ def test_a_resumed_codec_training_equals_an_unbroken_one(media, tmp_path, monkey
 @pytest.mark.parametrize(
     ("training", "message"),
     [
-        ({"seconds": 1.5}, "codec_training.seconds: this codec takes even lengths, not 3"),
+        ({"seconds": Fraction(3, 2)}, "codec_training.seconds: this codec takes even lengths, not 3"),
         ({"image_steps": 30}, "image_steps 30 must be fewer than steps 30"),
     ],
 )

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from fractions import Fraction
 from pathlib import Path
 
 import attrs
@@ -143,7 +144,7 @@ def test_another_store_codec_or_layout_is_refused(tmp_path, store):
     save_codec(fakes.PairCodec(2), store / "codecs" / "slow", {})
     with pytest.raises(StoreError, match="slow codec"):
         train(store, tmp_path / "new")
-    longer = attrs.evolve(recipe, seconds=4)
+    longer = attrs.evolve(recipe, seconds=Fraction(4))
     with pytest.raises(StoreError, match="layout"):
         train(fakes.fake_store(tmp_path / "fresh"), tmp_path / "new", longer)
     (run / "codecs" / "slow" / "codec.safetensors").unlink()

@@ -15,7 +15,7 @@ from mmseqdiff.data.store import LatentStore
 from mmseqdiff.host import Host, hookimpl
 from mmseqdiff.layout import Layout, Track, uniform_edges
 from mmseqdiff.modality import Modality
-from mmseqdiff.protocols import Codec, NoiseSchedule, Task, TimestepPolicy
+from mmseqdiff.protocols import Codec, MediaFormat, NoiseSchedule, Task, TimestepPolicy
 from mmseqdiff.recipe import Component, Recipe, Training
 from mmseqdiff.timesteps import expand
 from mmseqdiff.train.checkpoint import codec_hash
@@ -71,7 +71,7 @@ class OnePairCodec(nn.Module):
 
 
 @attrs.frozen
-class LineFormat:
+class LineFormat(MediaFormat):
     """Numbers in text files, one a line."""
 
     rate: Fraction = Fraction(4)

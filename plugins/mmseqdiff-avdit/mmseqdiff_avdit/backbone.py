@@ -63,7 +63,7 @@ class AVDiT(nn.Module):
                 raise ValueError(f"{name} must be positive, got {size}")
         if dimension % heads:
             raise ValueError(f"heads {heads} must divide dimension {dimension}")
-        self.layout, self.self_condition = layout, self_condition
+        self.layout = layout
         tracks = {track.modality: track for track in layout.tracks}
         self.cells = CellEmbedding(layout, dimension)
         # One map for all modalities: the same moment is the same vector in each of them.
@@ -120,13 +120,8 @@ class AVDiT(nn.Module):
         names = self.layout.modalities
         rows = self.cells(torch.cat(list(self.layout.split(t).values()), dim=-1), self.time_features)
         times = self.time(self.time_features).split(self.spans.segments)
-        tokens = []
-        for name, time in zip(names, times):
-            latents = z[name]
-            if self.self_condition:
-                estimate = torch.zeros_like(latents) if self_condition is None else self_condition[name]
-                latents = torch.cat([latents, estimate], dim=-1)
-            tokens.append(self.inputs[name](latents, time).flatten(1, 2))
+        estimates = self_condition or dict.fromkeys(names)
+        tokens = [self.inputs[name](z[name], estimates[name], time).flatten(1, 2) for name, time in zip(names, times)]
         x = torch.cat(tokens, dim=1).to(z[names[0]].dtype)  # under autocast the residual stream keeps full precision
         for block in self.blocks:
             x = block(x, rows, self.spans)

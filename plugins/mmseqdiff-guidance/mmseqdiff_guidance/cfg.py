@@ -86,7 +86,7 @@ class GuidedDenoiser(Denoiser):
         """Eq. (3). The noise h is fixed for a trajectory, and its cells' self-condition is zero in branch (2)."""
         hidden = (given & self.selected.to(given.device)).expand_as(t)
         noise = normal_latents(self.layout, keys, "guidance", dtype=next(iter(z.values())).dtype)
-        masks = {name: expand(mask.to(t.dtype), z[name]) > 0 for name, mask in self.layout.split(hidden).items()}
+        masks = {name: expand(mask, z[name]) for name, mask in self.layout.split(hidden).items()}
 
         def both(shown: Latents, replaced: Latents | float) -> dict[str, Tensor]:
             return {

@@ -6,5 +6,10 @@ from mmseqdiff.host import hookimpl
 @hookimpl
 def register(add):
     """Declares what this plugin brings."""
-    add("codec", "magvit2", "mmseqdiff_magvit2.codec:Magvit2", summary="MAGVIT-v2 causal video codec, continuous latents")
+    add(
+        "codec",
+        "magvit2",
+        "mmseqdiff_magvit2.codec:Magvit2",
+        summary="MAGVIT-v2 causal video codec, continuous latents",
+    )
     add("modality", "video", "mmseqdiff_magvit2.modality:video", summary="video frames through a codec")

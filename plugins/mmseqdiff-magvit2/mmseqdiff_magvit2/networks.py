@@ -77,7 +77,9 @@ class Decoder(nn.Module):
         self.norm = FrameNorm(widths[-1])
         self.output = CausalConv(widths[-1], 3, kernel)
 
-    def forward(self, z: Float[Tensor, "batch segment row column latent"]) -> Float[Tensor, "batch frame height width 3"]:
+    def forward(
+        self, z: Float[Tensor, "batch segment row column latent"]
+    ) -> Float[Tensor, "batch frame height width 3"]:
         """Pictures of latents; not clipped."""
         x = self.middle(self.input(z))
         for norm, stack, up in zip(self.norms, self.stacks, [*self.ups, nn.Identity()]):

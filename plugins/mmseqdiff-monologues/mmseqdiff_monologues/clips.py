@@ -82,7 +82,7 @@ class Truth:
     def mouth_opening(self, start: Fraction, seconds: Fraction, rate: Fraction) -> Float[Tensor, " frame"]:
         """The opening in the frames shown at ``start + n / rate``, as a clip of the file would be read.
 
-        This is what the metric ``mouth_alignment`` takes as ``reference["mouth_opening"]``.
+        This is what the metric ``mouth_alignment`` compares a generated mouth with.
 
         Raises:
             ValueError: if the clip ends before ``start + seconds``.

@@ -13,6 +13,7 @@ with the columns of (3) averaged over the middle of a mouth's width. The sum mak
 """
 
 from collections.abc import Mapping
+from typing import ClassVar
 
 import attrs
 import torch
@@ -20,6 +21,8 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import avg_pool1d
 
+from mmseqdiff.protocols import Comparison
+from mmseqdiff_monologues.clips import Truth, truth_path
 from mmseqdiff_monologues.identity import LIPS, MOUTH_INTERIOR
 from mmseqdiff_monologues.render import MOUTH_HEIGHT
 
@@ -80,45 +83,58 @@ def _box(video: Video, box: tuple[float, float, float, float]) -> Float[Tensor, 
 class MouthAlignment:
     """Does the mouth in the generated picture move as the mouth of the given sound?
 
-    The true opening is ``reference["mouth_opening"]`` (frames,) where the caller has it from the ground truth, else it
-    is measured in the reference's own picture.
+    The true opening is that of the real file's ground truth. Without one beside the file, or where the sound is not
+    given whole, there is nothing to say.
 
     Attributes:
         video: name of the modality that shows the mouth.
+        audio: name of the modality that is heard.
     """
 
     video: str = "video"
+    audio: str = "audio"
+    better: ClassVar[Mapping[str, str]] = {"correlation": "higher", "error": "lower"}
 
-    def __call__(self, generated: Mapping[str, Tensor], reference: Mapping[str, Tensor]) -> dict[str, float]:
-        """``correlation`` over the frames (0 if a mouth never moves) and mean absolute ``error`` of the opening."""
-        found = measure_opening(generated[self.video])
-        true = reference["mouth_opening"] if "mouth_opening" in reference else measure_opening(reference[self.video])
-        if len(found) != len(true):
-            raise ValueError(f"the generated video has {len(found)} frames, the reference {len(true)}: crop them alike")
-        true = true.to(found)
+    def __call__(self, comparison: Comparison) -> dict[str, float]:
+        """Over the generated frames: ``correlation`` (0 if a mouth never moves) and mean absolute ``error`` of the opening."""
+        if not {self.video, self.audio} <= comparison.given.keys():
+            return {}
+        free, heard = ~comparison.given[self.video], comparison.given[self.audio]
+        truth = truth_path(comparison.file)
+        if not (free.any() and heard.all() and truth.is_file()):
+            return {}
+        rate = comparison.rates[self.video]
+        true = Truth.read(truth).mouth_opening(comparison.start, len(free) / rate, rate)[free]
+        found = measure_opening(comparison.generated[self.video][free])
         return {"correlation": _correlation(found, true), "error": (found - true).abs().mean().item()}
 
 
 @attrs.frozen
 class IdentityConsistency:
-    """Is the person in the generated picture the person of the reference?
+    """Is the person in the generated frames the person of the given frames?
+
+    Where no frame or every frame is given there is nothing to say.
 
     Attributes:
         video: name of the modality that shows the person.
     """
 
     video: str = "video"
+    better: ClassVar[Mapping[str, str]] = dict.fromkeys(("distance", *_REGIONS, "shape"), "lower")
 
-    def __call__(self, generated: Mapping[str, Tensor], reference: Mapping[str, Tensor]) -> dict[str, float]:
+    def __call__(self, comparison: Comparison) -> dict[str, float]:
         """Distances, 0 for the same person.
 
         ``background``, ``clothes``, ``skin``, ``hair``: between the measured RGB colours. ``shape``: half the L1
         distance between the parts of the picture that the colours take. ``distance``: the mean of the four colours'.
         """
-        found, true = measure_palette(generated[self.video]), measure_palette(reference[self.video])
-        colours = {name: (found[name] - true[name].to(found[name])).norm().item() for name in found}
-        shapes = measure_shape(generated[self.video], found), measure_shape(reference[self.video], true)
-        shape = 0.5 * (shapes[0] - shapes[1].to(shapes[0])).abs().sum().item()
+        given = comparison.given.get(self.video)
+        if given is None or given.all() or not given.any():
+            return {}
+        generated, real = comparison.generated[self.video][~given], comparison.real[self.video][given]
+        found, true = measure_palette(generated), measure_palette(real)
+        colours = {name: (found[name] - true[name]).norm().item() for name in found}
+        shape = 0.5 * (measure_shape(generated, found) - measure_shape(real, true)).abs().sum().item()
         return {"distance": sum(colours.values()) / len(colours), **colours, "shape": shape}
 
 

@@ -19,15 +19,13 @@ from jaxtyping import Float
 from mmseqdiff_monologues.identity import MOUTH_INTERIOR, Colour, Identity, blend
 from mmseqdiff_monologues.pose import PoseTrack
 
-__all__ = ["HEAD_CENTRE", "MOUTH_HEIGHT", "UPPER_LIP", "render"]
+__all__ = ["MOUTH_HEIGHT", "render"]
 
-HEAD_CENTRE = -0.03
-"""Height of a resting head's middle: below the picture's middle, as a fraction of the short side."""
-UPPER_LIP = 0.10
-"""Where the mouth opens: below the middle of the head."""
 MOUTH_HEIGHT = 0.16
-"""Height of the inside of the mouth at opening 1."""
+"""Height of the inside of the mouth at opening 1, as a fraction of the picture's short side."""
 
+_HEAD_CENTRE = -0.03  # middle of a resting head, below the middle of the picture
+_UPPER_LIP = 0.10  # where the mouth opens, below the middle of the head
 _SMILE = 1.8  # curvature of the mouth
 _CHUNK = 32  # frames drawn at once, which bounds the memory
 _WHITE: Colour = (0.97, 0.97, 0.97)
@@ -81,7 +79,7 @@ class _Canvas:
         self.x = ((np.arange(width, dtype=np.float32) + 0.5 - width / 2) * np.float32(self.pixel))[None, None, :]
         self.y = ((np.arange(height, dtype=np.float32) + 0.5 - height / 2) * np.float32(self.pixel))[None, :, None]
         # Coordinates that move with the head.
-        x, y = self.x - self.frames(pose.x), self.y - self.frames(pose.y) - np.float32(HEAD_CENTRE)
+        x, y = self.x - self.frames(pose.x), self.y - self.frames(pose.y) - np.float32(_HEAD_CENTRE)
         cos, sin = self.frames(np.cos(pose.tilt)), self.frames(np.sin(pose.tilt))
         self.head_x, self.head_y = cos * x + sin * y, cos * y - sin * x
 
@@ -171,7 +169,7 @@ class _Canvas:
         """Lips, and the inside of the mouth, which opens downwards; its corners are up a little."""
         half_height = self.frames(0.5 * MOUTH_HEIGHT * self.pose.opening)
         half_width = self.frames(0.055 + 0.05 * self.pose.width)
-        y = self.head_y - np.float32(UPPER_LIP) - half_height + np.float32(_SMILE) * self.head_x**2
+        y = self.head_y - np.float32(_UPPER_LIP) - half_height + np.float32(_SMILE) * self.head_x**2
         self.paint(self.cover(ellipse(self.head_x, y, half_width + 0.018, half_height + 0.016)), self.identity.lips)
         reach = half_height * np.sqrt(np.maximum(1 - (self.head_x / half_width) ** 2, 0))
         half_pixel = np.float32(self.pixel / 2)

@@ -64,8 +64,8 @@ def combine(
 ) -> dict[str, Tensor]:
     """Σ coefficient · latents for every cell that moves; the others are copied from ``z`` bit for bit."""
     parts = [(layout.split(coefficient), latents()) for coefficient, latents in terms]
-    moved, stepped = layout.split((t != s).to(t.dtype)), {}
+    moved, stepped = layout.split(t != s), {}
     for name, old in z.items():
         new = sum(expand(coefficient[name], old) * latents[name] for coefficient, latents in parts)
-        stepped[name] = torch.where(expand(moved[name], old) > 0, new, old)
+        stepped[name] = torch.where(expand(moved[name], old), new, old)
     return stepped

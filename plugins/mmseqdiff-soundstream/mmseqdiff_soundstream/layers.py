@@ -1,13 +1,15 @@
 """The causal convolutions that SoundStream is made of (arXiv:2107.03312 §III-A, III-B; Fig. 3).
 
-With kernel k, stride s and dilation d, position i of a convolution's output sees its input up to (1), so a strided
-stack sees every block of samples whole and nothing after it. A transposed convolution spreads input i over k outputs
-from s·i on; cutting what lies beyond s·L, as in (2), leaves outputs that see no later input.
+Tensors are channels-first here: ``(batch, channels, time)``. A convolution of kernel k and dilation d pads d(k − 1)
+zeros on the left and none on the right. Changes of rate by s have kernel 2s, which is two blocks of s samples:
 
-    (1) y_i = f(x_0 … x_{s(i+1)−1})        by d(k − 1) − (s − 1) zeros on the left, none on the right
-    (2) y_0 … y_{sL−1}                     by cutting the last k − s outputs
+    (1) y_i = Σ_{j < s} W_j x_{s(i−1)+j} + W_{s+j} x_{si+j}      down: the block before, and this block whole
+    (2) y_{si+j} = W_j x_i + W_{s+j} x_{i−1}                     up: the transpose, without its last s outputs
 
-Tensors are channels-first here: ``(batch, channels, time)``.
+In (1) s zeros stand for the block before the first, so that y_i sees x_0 … x_{s(i+1)−1} and nothing later; in (2) an
+output sees no later input. Both are computed as convolutions of kernel 2 over blocks folded into channels: equal to
+strided ones, but those come out plainly wrong in bfloat16 from oneDNN's AMX kernels for fewer than 32 channels
+(PyTorch 2.13, Conv1d(24, 48, 8, stride=4)).
 """
 
 from collections.abc import Sequence
@@ -16,32 +18,49 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-__all__ = ["CausalConv", "CausalUpsampling", "Decoder", "Encoder", "ResidualUnit"]
+__all__ = ["CausalConv", "Decoder", "Downsampling", "Encoder", "ResidualUnit", "Upsampling"]
 
 DILATIONS = (1, 3, 9)
 
 
 class CausalConv(nn.Conv1d):
-    """A convolution that sees the past only, Eq. (1): L positions in, floor(L / stride) out."""
+    """A convolution that sees the past only; as many positions out as in."""
 
-    def __init__(self, in_channels: int, out_channels: int, kernel: int, *, stride: int = 1, dilation: int = 1) -> None:
-        super().__init__(in_channels, out_channels, kernel, stride=stride, dilation=dilation)
-        self.left = dilation * (kernel - 1) - (stride - 1)
+    def __init__(self, in_channels: int, out_channels: int, kernel: int, *, dilation: int = 1) -> None:
+        super().__init__(in_channels, out_channels, kernel, dilation=dilation)
+        self.left = dilation * (kernel - 1)
 
-    def forward(self, x: Float[Tensor, "batch channel time"]) -> Float[Tensor, "batch channel_out time_out"]:
+    def forward(self, x: Float[Tensor, "batch channel time"]) -> Float[Tensor, "batch channel_out time"]:
         """The convolution of ``x``, padded with zeros before its start."""
         return super().forward(functional.pad(x, (self.left, 0)))
 
 
-class CausalUpsampling(nn.ConvTranspose1d):
-    """A transposed convolution of kernel 2s that sees the past only, Eq. (2): L positions in, s·L out."""
+class Downsampling(nn.Conv1d):
+    """Eq. (1): s·L positions in, L out. The weight is that of ``Conv1d(…, 2s, stride=s)``."""
+
+    def __init__(self, in_channels: int, out_channels: int, stride: int) -> None:
+        super().__init__(in_channels, out_channels, 2 * stride, stride=stride)
+
+    def forward(self, x: Float[Tensor, "batch channel time"]) -> Float[Tensor, "batch channel_out time_out"]:
+        """``x`` at one ``stride``-th of its rate."""
+        weight, blocks = self._fold(self.weight), self._fold(functional.pad(x, (self.stride[0], 0)))
+        return functional.conv1d(blocks, weight, self.bias)
+
+    def _fold(self, x: Float[Tensor, "row channel time"]) -> Float[Tensor, "row channel_stride block"]:
+        return x.unflatten(-1, (-1, self.stride[0])).transpose(2, 3).flatten(1, 2)
+
+
+class Upsampling(nn.ConvTranspose1d):
+    """Eq. (2): L positions in, s·L out. The weight is that of ``ConvTranspose1d(…, 2s, stride=s)``."""
 
     def __init__(self, in_channels: int, out_channels: int, stride: int) -> None:
         super().__init__(in_channels, out_channels, 2 * stride, stride=stride)
 
     def forward(self, x: Float[Tensor, "batch channel time"]) -> Float[Tensor, "batch channel_out time_out"]:
         """``x`` at ``stride`` times its rate."""
-        return super().forward(x)[..., : self.stride[0] * x.shape[-1]]
+        taps = self.weight.unflatten(-1, (2, self.stride[0])).flip(2)  # (in, out, block, j), the block before first
+        blocks = functional.conv1d(functional.pad(x, (1, 0)), taps.permute(1, 3, 0, 2).flatten(0, 1))
+        return blocks.unflatten(1, (-1, self.stride[0])).transpose(2, 3).flatten(2) + self.bias[:, None]
 
 
 class ResidualUnit(nn.Module):
@@ -70,7 +89,7 @@ class Encoder(nn.Sequential):
     def __init__(self, channels: int, latent_channels: int, strides: Sequence[int]) -> None:
         layers: list[nn.Module] = [CausalConv(1, channels, 7)]
         for stride in strides:
-            layers += [*_units(channels), nn.ELU(), CausalConv(channels, 2 * channels, 2 * stride, stride=stride)]
+            layers += [*_units(channels), nn.ELU(), Downsampling(channels, 2 * channels, stride)]
             channels *= 2
         super().__init__(*layers, nn.ELU(), CausalConv(channels, latent_channels, 3))
 
@@ -82,6 +101,6 @@ class Decoder(nn.Sequential):
         channels *= 2 ** len(strides)
         layers: list[nn.Module] = [CausalConv(latent_channels, channels, 7)]
         for stride in reversed(strides):
-            layers += [nn.ELU(), CausalUpsampling(channels, channels // 2, stride), *_units(channels // 2)]
+            layers += [nn.ELU(), Upsampling(channels, channels // 2, stride), *_units(channels // 2)]
             channels //= 2
         super().__init__(*layers, nn.ELU(), CausalConv(channels, 1, 7))

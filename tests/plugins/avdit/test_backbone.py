@@ -92,7 +92,9 @@ def reference(state, layout, z, estimate, level, *, layers, heads, patch=1, gate
                 numbers = []
                 for offset in itertools.product(range(side), repeat=len(track.grid)):
                     place = (n, *(a + b for a, b in zip(corner, offset)))
-                    numbers += [z[name][place], estimate[name][place]] if self_condition else [z[name][place]]
+                    numbers += (
+                        [z[name][place], estimate[name][place].clamp(-4, 4)] if self_condition else [z[name][place]]
+                    )
                 token = linear(f"inputs.{name}.project", torch.cat(numbers)) + linear("time", moment)
                 if track.grid:
                     token = token + linear(

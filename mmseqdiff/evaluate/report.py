@@ -1,0 +1,89 @@
+"""What was measured of a model, with everything that it takes to measure it again."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import attrs
+from rich.console import Group
+from rich.table import Table
+
+from mmseqdiff.errors import RunError
+from mmseqdiff.evaluate.conditional import ConditionalLoss
+from mmseqdiff.evaluate.paired import PairedTest
+from mmseqdiff.train.checkpoint import write_json
+
+__all__ = ["Report"]
+
+
+@attrs.frozen(eq=False)
+class Report:
+    """The result of an evaluation.
+
+    Attributes:
+        protocol: name and settings: the same protocol on the same model and files gives the same numbers.
+        conditional: task → losses with the clip's own condition and with another's.
+        samples: task → metric → value → generated clips beside their own and beside another real clip.
+        left_out: file → why it was not used.
+    """
+
+    protocol: Mapping[str, Any]
+    conditional: Mapping[str, ConditionalLoss]
+    samples: Mapping[str, Mapping[str, Mapping[str, PairedTest]]]
+    left_out: Mapping[str, str] = attrs.field(factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, as JSON has them."""
+        return {
+            "protocol": dict(self.protocol),
+            "conditional loss": {task: result.to_dict() for task, result in self.conditional.items()},
+            "samples": {
+                task: {
+                    metric: {value: test.to_dict() for value, test in values.items()}
+                    for metric, values in metrics.items()
+                }
+                for task, metrics in self.samples.items()
+            },
+            "left out": dict(self.left_out),
+        }
+
+    def write(self, path: Path) -> None:
+        """Writes JSON. Raises RunError if it cannot."""
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_json(path, self.to_dict())
+        except OSError as error:
+            raise RunError(f"{path} cannot be written: {error.strerror or error}") from error
+
+    def tables(self) -> Group:
+        """For the terminal."""
+        losses = _table("loss on what is generated, by whose condition is given", "task")
+        for task, result in self.conditional.items():
+            losses.add_row(task, *_row(result.overall))
+        metrics = _table("generated clips, beside whose real clip they are held", "task", "metric")
+        for task, by_metric in self.samples.items():
+            for metric, values in by_metric.items():
+                for value, test in values.items():
+                    metrics.add_row(task, f"{metric} {value} ({test.better} is better)", *_row(test))
+        return Group(*(table for table in (losses, metrics) if table.row_count))
+
+
+def _table(title: str, *names: str) -> Table:
+    table = Table(title=title, title_justify="left", box=None, pad_edge=False)
+    for name in names:
+        table.add_column(name)
+    for name in ("clips", "its own", "another's", "difference", "own better", "p"):
+        table.add_column(name, justify="right")
+    return table
+
+
+def _row(test: PairedTest) -> tuple[str, ...]:
+    summary = test.to_dict()
+    return (
+        str(summary["clips"]),
+        f"{summary['own']:.4f}",
+        f"{summary["another's"]:.4f}",
+        f"{test.difference:+.4f}",
+        f"{100 * test.share:.0f} %",
+        f"{test.p_value:.2g}",
+    )

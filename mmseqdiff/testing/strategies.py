@@ -1,0 +1,159 @@
+"""Hypothesis strategies for everything that a plugin is called with; all small, and shrinking towards the simplest.
+
+    @given(data=st.data(), layout=layouts())
+    def test_mine(data, layout):
+        t = data.draw(timesteps(layout, num_levels=1000))
+
+Gaussian numbers come from a drawn seed, so that an example shrinks to few cells and a small seed, not to odd floats.
+"""
+
+import math
+from collections.abc import Callable
+from fractions import Fraction
+from typing import Any
+
+import attrs
+import torch
+from hypothesis import strategies as st
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from mmseqdiff import random
+from mmseqdiff.layout import Layout, Track
+from mmseqdiff.plan import SamplingPlan
+from mmseqdiff.protocols import NoiseSchedule, Task
+
+__all__ = ["Arc", "GivenCells", "given_cells", "keys", "latents", "layouts", "plans", "schedules", "tasks", "timesteps"]
+
+Draw = Callable[..., Any]  # Hypothesis's own DrawFn is a protocol that cannot be checked at run time
+NAMES = ("video", "audio", "pose")
+
+
+@st.composite
+def layouts(draw: Draw, max_modalities: int = 3, max_segments: int = 4) -> Layout:
+    """Layouts of up to ``max_modalities`` tracks of uneven segments, which need not start or end together."""
+    tracks = []
+    for name in NAMES[: draw(st.integers(1, max_modalities))]:
+        lengths = draw(st.lists(st.integers(1, 4), min_size=1, max_size=max_segments))
+        start = draw(st.integers(0, 2))
+        edges = [Fraction(start + sum(lengths[:n]), 8) for n in range(len(lengths) + 1)]
+        grid = draw(st.sampled_from([(), (2,), (1, 2)]))
+        tracks.append(Track(name, edges, grid, draw(st.integers(1, 2))))
+    return Layout(tracks)
+
+
+def keys(batch: int = 2) -> st.SearchStrategy[Int[Tensor, " batch"]]:
+    """Keys of ``batch`` different examples."""
+    return st.integers(0, 2**32).map(lambda seed: random.example_keys(seed, range(batch)))
+
+
+def _levels(num_levels: int) -> st.SearchStrategy[float]:
+    whole = st.sampled_from([0, num_levels]) | st.integers(0, num_levels)
+    return whole.map(float) | st.floats(0, num_levels, allow_subnormal=False)
+
+
+@st.composite
+def timesteps(
+    draw: Draw, layout: Layout, num_levels: int, batch: int = 2, dtype: torch.dtype = torch.float32
+) -> Float[Tensor, "batch modality segment"]:
+    """Timestep matrices of any levels, ends and fractions among them; padding is 0."""
+    count = int(layout.valid.sum()) * batch
+    t = torch.zeros(batch, layout.M, layout.N, dtype=torch.float64)
+    t[layout.valid.expand_as(t)] = torch.tensor(
+        draw(st.lists(_levels(num_levels), min_size=count, max_size=count)), dtype=torch.float64
+    )
+    return t.to(dtype)
+
+
+@st.composite
+def given_cells(draw: Draw, layout: Layout) -> Bool[Tensor, "modality segment"]:
+    """Any cells but all: at least one is left to generate."""
+    cells = layout.valid.nonzero().tolist()
+    free = draw(st.sampled_from(cells))
+    given = torch.zeros(layout.M, layout.N, dtype=torch.bool)
+    for m, n in cells:
+        given[m, n] = [m, n] != free and draw(st.booleans())
+    return given
+
+
+@attrs.frozen(eq=False)
+class GivenCells(Task):
+    """A task that is a matrix, for a layout of that shape."""
+
+    cells: Bool[Tensor, "modality segment"]
+
+    def given(self, layout: Layout) -> Bool[Tensor, "modality segment"]:
+        """The matrix."""
+        return self.cells
+
+
+def tasks(layout: Layout) -> st.SearchStrategy[GivenCells]:
+    """Tasks that give any cells of ``layout`` but all."""
+    return given_cells(layout).map(GivenCells)
+
+
+@st.composite
+def latents(
+    draw: Draw, layout: Layout, batch: int = 2, dtype: torch.dtype = torch.float32
+) -> dict[str, Float[Tensor, "batch segment ..."]]:
+    """Standard normal latents."""
+    generator = torch.Generator().manual_seed(draw(st.integers(0, 2**32)))
+    return {
+        track.modality: torch.randn(batch, *track.shape, generator=generator, dtype=torch.float64).to(dtype)
+        for track in layout.tracks
+    }
+
+
+@st.composite
+def plans(
+    draw: Draw, layout: Layout, given: Bool[Tensor, "modality segment"], num_levels: int, max_steps: int = 4
+) -> SamplingPlan:
+    """Any plans: every cell falls from T to 0 in its own way, with pauses, whole and fractional levels."""
+    steps = draw(st.integers(1, max_steps))
+    levels = torch.zeros(steps + 1, layout.M, layout.N, dtype=torch.float64)
+    for m, n in (layout.valid & ~given).nonzero().tolist():
+        between = draw(st.lists(_levels(num_levels), min_size=steps - 1, max_size=steps - 1))
+        levels[:, m, n] = torch.tensor([num_levels, *sorted(between, reverse=True), 0], dtype=torch.float64)
+    moving = (levels[1:] != levels[:-1]).flatten(1).any(1)
+    return SamplingPlan(levels[torch.cat([torch.tensor([True]), moving])], given, layout, num_levels)
+
+
+@attrs.frozen
+class Arc(NoiseSchedule):
+    """alpha = cos(angle · t / T), sigma = sin(angle · t / T): exact, and unlike a table smooth between whole levels.
+
+    Attributes:
+        num_levels: T.
+        angle: at T; π/2 ends in pure noise.
+    """
+
+    num_levels: int = 8
+    angle: float = 1.5
+
+    def _angle(self, t: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+        return t.double() * (self.angle / self.num_levels)
+
+    def alpha(self, t: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+        """The signal scale; exactly 0 at π/2."""
+        angle = self._angle(t)
+        alpha = torch.where(angle >= math.pi / 2, 0.0, angle.cos())
+        return alpha.to(torch.promote_types(t.dtype, torch.float32))
+
+    def sigma(self, t: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+        """The noise scale."""
+        return self._angle(t).sin().to(torch.promote_types(t.dtype, torch.float32))
+
+    def log_snr(self, t: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+        """log(alpha² / sigma²)."""
+        return 2 * (self.alpha(t.double()).log() - self.sigma(t.double()).log()).to(self.alpha(t).dtype)
+
+    def level(self, log_snr: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+        """The inverse."""
+        angle = torch.atan(torch.exp(-log_snr.double() / 2))
+        return (angle * (self.num_levels / self.angle)).to(torch.promote_types(log_snr.dtype, torch.float32))
+
+
+def schedules(terminal: bool = True) -> st.SearchStrategy[Arc]:
+    """Schedules of few levels; some end in pure noise unless ``terminal`` is False."""
+    angles = [1.5, 0.7, *([math.pi / 2] if terminal else [])]
+    return st.builds(Arc, st.integers(2, 10), st.sampled_from(angles))

@@ -1,0 +1,179 @@
+"""MAGVIT-v2 (arXiv:2310.05737) as a codec: 1 + s n frames ↔ 1 + n latents, continuous, at any width.
+
+    (1) z = encoder(x)         s = 4 frames, 8 rows and 8 columns become one latent of 8 numbers
+    (2) x̂ = decoder(z)
+    (3) loss = 5 · mean (x̂ − x)² + edge_weight · mean |∇x̂ − ∇x|
+
+Latents are not quantised, as in W.A.L.T (arXiv:2312.06662) and AVDiT (arXiv:2405.13762 §4.1). The whole is causal: latent n
+follows from frames 0 … s n, so a video's first frames, or a single picture, are a clip of their own. The widths, kernels
+and borders are those of the official code (google/praxis, ``layers/video``). The adversarial and perceptual losses of
+the paper are not here.
+"""
+
+from fractions import Fraction
+from functools import partial
+
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from mmseqdiff import random
+from mmseqdiff.layout import Track
+from mmseqdiff.protocols import Codec
+from mmseqdiff_magvit2.inflation import inflate
+from mmseqdiff_magvit2.losses import edge_distance, peak_signal_to_noise
+from mmseqdiff_magvit2.networks import Decoder, Encoder
+
+__all__ = ["Magvit2"]
+
+Pictures = Float[Tensor, "batch frame height width 3"]
+LatentGrid = Float[Tensor, "batch segment row column channel"]
+
+
+class Magvit2(nn.Module, Codec):
+    """The video codec. A signal is ``(B, frames, height, width, 3)`` in [0, 1].
+
+    Args:
+        height: rows of a picture, a multiple of the spatial stride.
+        width: columns of a picture, likewise.
+        channels: width of the first layer.
+        multipliers: the width at every resolution over ``channels``, finest first; the picture is halved between two.
+        blocks: residual blocks at every resolution, and in the middle.
+        latent_channels: numbers in one latent position.
+        temporal_downsample: where the picture is halved, whether the frame rate is too; one fewer than ``multipliers``.
+        kernel: of the strided convolutions, in every axis; the others are 3 × 3 × 3.
+        temporal: False makes every kernel and stride in time 1: a codec of single pictures, to be inflated.
+        reconstruction_weight: of the squared error in the training loss.
+        edge_weight: of the distance of picture gradients in it.
+        latent_noise: Gaussian noise on the latents in training, relative to each channel's own standard deviation, so
+            that the decoder forgives a generated latent its errors.
+
+    Raises:
+        ValueError: if the picture's size is no multiple of the stride, or ``temporal_downsample`` has the wrong length.
+    """
+
+    def __init__(
+        self,
+        height: int = 128,
+        width: int = 128,
+        *,
+        channels: int = 128,
+        multipliers: tuple[int, ...] = (1, 2, 2, 4),
+        blocks: int = 4,
+        latent_channels: int = 8,
+        temporal_downsample: tuple[bool, ...] = (False, True, True),
+        kernel: int = 4,
+        temporal: bool = True,
+        reconstruction_weight: float = 5.0,
+        edge_weight: float = 0.0,
+        latent_noise: float = 0.0,
+    ) -> None:
+        super().__init__()
+        if len(temporal_downsample) != len(multipliers) - 1:
+            raise ValueError(
+                f"temporal_downsample needs one entry between every two of the {len(multipliers)} multipliers, "
+                f"got {len(temporal_downsample)}"
+            )
+        self.stride = 2 ** sum(temporal_downsample) if temporal else 1
+        self.spatial_stride = 2 ** len(temporal_downsample)
+        if height % self.spatial_stride or width % self.spatial_stride:
+            raise ValueError(f"height {height} and width {width} must be multiples of {self.spatial_stride}")
+        self.height, self.width, self.latent_channels = height, width, latent_channels
+        self.reconstruction_weight, self.edge_weight = reconstruction_weight, edge_weight
+        self.latent_noise = latent_noise
+
+        self._image_codec = partial(
+            Magvit2,
+            height,
+            width,
+            channels=channels,
+            multipliers=multipliers,
+            blocks=blocks,
+            latent_channels=latent_channels,
+            temporal_downsample=temporal_downsample,
+            kernel=kernel,
+            temporal=False,
+            reconstruction_weight=reconstruction_weight,
+            edge_weight=edge_weight,
+            latent_noise=latent_noise,
+        )
+
+        widths = [channels * multiplier for multiplier in multipliers]
+        strides = [(2 if temporal and halved else 1, 2, 2) for halved in temporal_downsample]
+        small, large = ((3, 3, 3), (kernel, kernel, kernel)) if temporal else ((1, 3, 3), (1, kernel, kernel))
+        self.encoder = Encoder(widths, blocks, latent_channels, small, large, strides)
+        self.decoder = Decoder(widths, blocks, latent_channels, small, strides)
+
+    def segments(self, length: int) -> int:
+        """1 + n for 1 + s n frames.
+
+        Raises:
+            ValueError: for other lengths.
+        """
+        if length < 1 or (length - 1) % self.stride:
+            below = max(1 + (length - 1) // self.stride * self.stride, 1)
+            raise ValueError(
+                f"{length} frames do not fit this codec, which takes 1 + {self.stride} n of them: "
+                f"the nearest are {below} and {below + self.stride}"
+            )
+        return 1 + (length - 1) // self.stride
+
+    def track(self, modality: str, length: int, rate: Fraction) -> Track:
+        """The first latent lasts one frame, the others ``s``: edges 0, 1, 1 + s, 1 + 2 s … over ``rate``."""
+        ends = [Fraction(1 + self.stride * n) / Fraction(rate) for n in range(self.segments(length))]
+        grid = (self.height // self.spatial_stride, self.width // self.spatial_stride)
+        return Track(modality, (Fraction(0), *ends), grid, self.latent_channels)
+
+    def encode(self, signal: Pictures) -> LatentGrid:
+        """Latents, Eq. (1).
+
+        Raises:
+            ValueError: if the number of frames or the size of the pictures is not the codec's.
+        """
+        self.segments(signal.shape[1])
+        if signal.shape[2:4] != (self.height, self.width):
+            raise ValueError(
+                f"the codec was built for pictures of {self.height} x {self.width}, got "
+                f"{signal.shape[2]} x {signal.shape[3]}: set its height and width to those of the modality"
+            )
+        return self.encoder(signal)
+
+    def decode(self, latents: LatentGrid) -> Pictures:
+        """Pictures of latents, Eq. (2), clipped to [0, 1]."""
+        return self.decoder(latents).clamp(0, 1)
+
+    def training_loss(self, signal: Pictures, keys: Int[Tensor, " batch"]) -> dict[str, Tensor]:
+        """The terms of Eq. (3), weighted: their sum is what to minimise. Pictures are not clipped here.
+
+        Args:
+            signal: a batch of clips.
+            keys: one per example; the latents' noise follows from them.
+
+        Returns:
+            ``reconstruction``, and ``edge`` where it has a weight.
+        """
+        latents = self.encode(signal)
+        if self.latent_noise:
+            noise = random.normal(keys, "latent_noise", latents.shape[1:], latents.dtype)
+            # The spread stays in the graph: noise that grows with the latents cannot be escaped by growing them.
+            latents = latents + self.latent_noise * latents.std((0, 1, 2, 3)) * noise
+        reconstruction = self.decoder(latents).to(signal.dtype)
+        terms = {"reconstruction": self.reconstruction_weight * (reconstruction - signal).square().mean()}
+        if self.edge_weight:
+            terms["edge"] = self.edge_weight * edge_distance(signal, reconstruction)
+        return terms
+
+    def reconstruction_quality(self, signal: Pictures, reconstruction: Pictures) -> dict[str, Tensor]:
+        """``psnr`` of every clip, in decibels."""
+        return {"psnr": peak_signal_to_noise(signal, reconstruction)}
+
+    def image_codec(self) -> "Magvit2":
+        """An untrained codec of single pictures that :meth:`inflate_from` takes: cheaper to train, so trained first."""
+        return self._image_codec()
+
+    def inflate_from(self, image_codec: "Magvit2") -> None:
+        """Takes the weights of :meth:`image_codec`: single pictures and still videos are then coded as it codes them.
+
+        Raises:
+            ValueError: if the two differ in blocks or widths.
+        """
+        inflate(image_codec, self)

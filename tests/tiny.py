@@ -1,0 +1,54 @@
+"""A tiny model of the real architecture, in seconds: rendered clips, codecs as initialised, a denoiser of a few steps."""
+
+from pathlib import Path
+
+import torch
+from rich.console import Console
+
+from mmseqdiff.assembly import build_modalities
+from mmseqdiff.host import Host
+from mmseqdiff.recipe import Recipe, load_recipe
+from mmseqdiff.train.codec import save_codec
+from mmseqdiff.train.denoiser import train_denoiser
+from mmseqdiff.train.latents import encode_to_store
+
+OVERRIDES = (
+    "modalities.video.codec.height=64",
+    "modalities.video.codec.width=64",
+    "modalities.video.codec.channels=4",
+    "modalities.audio.codec.channels=2",
+    "modalities.audio.codec.latent_channels=4",
+    "backbone.layers=1",
+    "backbone.dimension=32",
+    "backbone.heads=2",
+    "training.steps=2",
+    "training.batch_size=2",
+    "training.precision=float32",
+    "training.checkpoint_every=2",
+    "training.validate_every=1000",
+    "sampling.plan.steps=3",
+)
+"""What makes ``avdit-demo`` tiny."""
+
+
+def tiny_recipe(host: Host, *overrides: str) -> Recipe:
+    """``avdit-demo``, tiny, with further overrides."""
+    return load_recipe(host, "avdit-demo", [*OVERRIDES, *overrides])
+
+
+def tiny_clips(host: Host, folder: Path, count: int = 3) -> Path:
+    """A folder of so many monologues with their ground truth."""
+    host.build("dataset", "monologues", count=count, split="held_out", seconds="9/4").prepare(folder)
+    return folder
+
+
+def tiny_run(host: Host, folder: Path, clips: Path, *overrides: str) -> Path:
+    """A run's folder, trained for two steps on the latents of some clips."""
+    recipe = tiny_recipe(host, *overrides)
+    torch.manual_seed(0)
+    codecs = {name: folder / "codecs" / name for name in recipe.modalities}
+    for name, modality in build_modalities(recipe, host).items():
+        save_codec(modality.codec, codecs[name], {"modality": name})
+    encode_to_store(recipe, host, clips, codecs, folder / "store")
+    train_denoiser(recipe, host, folder / "store", folder / "run", console=Console(quiet=True))
+    return folder / "run"
