@@ -40,7 +40,7 @@ def check_prediction_kind(kind: str, schedule: NoiseSchedule) -> None:
     """
     if kind not in PREDICTION_KINDS:
         raise ValueError(f"there is no prediction kind {kind!r}; known: {', '.join(PREDICTION_KINDS)}")
-    if kind == "epsilon" and float(schedule.alpha(torch.tensor(float(schedule.num_levels)))) == 0:
+    if kind == "epsilon" and float(schedule.alpha(torch.tensor(float(schedule.num_levels), device="cpu"))) == 0:
         raise ValueError(
             "epsilon prediction cannot be used with a zero-terminal-SNR schedule: at level T the noisy latents are the "
             "noise itself; predict v, velocity or x0"

@@ -32,7 +32,7 @@ from mmseqdiff.protocols import MediaFormat, NoiseSchedule, Task
 from mmseqdiff.recipe import Component, Recipe
 from mmseqdiff.train.run import load_run
 
-__all__ = ["CONDITIONS", "GeneratedClip", "Pipeline", "build_task", "load", "plan_task"]
+__all__ = ["CONDITIONS", "GeneratedClip", "Pipeline", "build_task", "find_model", "load", "plan_task"]
 
 CONDITIONS = ("ranges", "clip")
 """``ranges``: only the given stretches are encoded. ``clip``: the whole clip is, as published evaluations do; then
@@ -245,6 +245,25 @@ class Pipeline:
         ]
 
 
+def find_model(host: Host, model: Path | str | None = None) -> Path:
+    """A run's folder.
+
+    Args:
+        host: knows the models that plugins ship.
+        model: a run's folder, or the name of a shipped model; the first such where None.
+
+    Raises:
+        UserError: if there is none.
+    """
+    if model is None:
+        shipped = host.names("model")
+        if not shipped:
+            raise UserError("no installed plugin ships a model: install mmseqdiff-demo, or name a run's folder")
+        model = shipped[0]
+    folder = Path(model)
+    return folder if folder.is_dir() else Path(host.build("model", str(model)))
+
+
 def load(model: Path | str | None = None, *, device: str = "cpu", host: Host | None = None) -> Pipeline:
     """A trained model.
 
@@ -257,12 +276,4 @@ def load(model: Path | str | None = None, *, device: str = "cpu", host: Host | N
         UserError: if there is no such model, or it is damaged or does not fit the installed plugins.
     """
     host = host or load_plugins()
-    if model is None:
-        shipped = host.names("model")
-        if not shipped:
-            raise UserError("no installed plugin ships a model: install mmseqdiff-demo, or name a run's folder")
-        model = shipped[0]
-    folder = Path(model)
-    if not folder.is_dir():
-        folder = Path(host.build("model", str(model)))
-    return Pipeline(load_run(folder, host, device), device)
+    return Pipeline(load_run(find_model(host, model), host, device), device)

@@ -126,6 +126,7 @@ class CodecTraining:
         betas: Adam's.
         clip_norm: the gradient norm's limit.
         ema_decay: of the averaged weights.
+        precision: ``float32`` or ``bfloat16`` (autocast).
         seed: of every random number in training.
         checkpoint_every: steps between checkpoints.
     """
@@ -140,6 +141,7 @@ class CodecTraining:
     betas: tuple[float, float] = (0.5, 0.99)
     clip_norm: float = attrs.field(default=1.0, validator=_positive)
     ema_decay: float = attrs.field(default=0.999, validator=_rate)
+    precision: str = attrs.field(default="float32", validator=attrs.validators.in_(("float32", "bfloat16")))
     seed: int = 0
     checkpoint_every: int = attrs.field(default=500, validator=_positive)
 

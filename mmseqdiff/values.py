@@ -1,7 +1,7 @@
 """Plain values, as TOML, JSON and the command line have them, turned into what annotations say."""
 
 import difflib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from fractions import Fraction
 from typing import Any
 
@@ -37,12 +37,20 @@ def _fraction(value: Any, _: type) -> Fraction:
     return Fraction(str(value))  # a float is read as it is written: 0.1 is a tenth, not the nearest binary number
 
 
+def _strings(value: Any, _: object) -> tuple[str, ...]:
+    """A list of strings must be a list: a bare string would fall into its letters."""
+    if not isinstance(value, Sequence) or isinstance(value, str) or not all(isinstance(item, str) for item in value):
+        raise ValueError(f"expected a list of strings, got {value!r}")
+    return tuple(value)
+
+
 def make_converter() -> cattrs.Converter:
-    """A converter that refuses unknown keys and inexact numbers, and knows fractions."""
+    """A converter that refuses unknown keys, inexact numbers and a string for a list, and knows fractions."""
     made = cattrs.Converter(forbid_extra_keys=True)
     for kind in (int, float, str, bool):
         made.register_structure_hook(kind, _exactly(kind))
     made.register_structure_hook(Fraction, _fraction)
+    made.register_structure_hook_func(lambda annotation: annotation == tuple[str, ...], _strings)
     made.register_unstructure_hook(Fraction, str)
     return made
 

@@ -4,6 +4,7 @@ import sys
 
 import typer
 
+from mmseqdiff.cli.demo import demo
 from mmseqdiff.cli.encode import encode
 from mmseqdiff.cli.evaluate import evaluate
 from mmseqdiff.cli.generate import generate
@@ -22,7 +23,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for command in (plugins, prepare, train_codec, encode, train, plan, generate, evaluate):
+for command in (plugins, prepare, train_codec, encode, train, plan, generate, evaluate, demo):
     app.command(command.__name__.replace("_", "-"))(command)
 
 

@@ -11,11 +11,15 @@ __all__ = ["evaluate"]
 
 def evaluate(
     folder: Annotated[Path, typer.Argument(help="A folder of media files that the model has not seen.")],
-    model: Annotated[str | None, typer.Option(help="A run's folder, or a shipped model; the demo's by default.")] = None,
+    model: Annotated[
+        str | None, typer.Option(help="A run's folder, or a shipped model; the demo's by default.")
+    ] = None,
     task: Annotated[
         list[str] | None, typer.Option(help="As `generate` takes it; every one that gives something by default.")
     ] = None,
-    num: Annotated[int, typer.Option(help="Clips to generate per task, at most one per file; 0 for losses alone.")] = 64,
+    num: Annotated[
+        int, typer.Option(help="Clips to generate per task, at most one per file; 0 for losses alone.")
+    ] = 64,
     steps: Annotated[int | None, typer.Option(help="Sampling steps; the recipe's if not given.")] = None,
     seed: Annotated[int, typer.Option(help="All noise follows from it.")] = 0,
     batch_size: Annotated[int, typer.Option(help="Clips at once.")] = 16,

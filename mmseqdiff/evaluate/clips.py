@@ -37,7 +37,9 @@ def read_clip(pipeline: Pipeline, file: Path, start: Fraction = Fraction(0)) -> 
         MediaError: if the file cannot give it.
     """
     modalities = pipeline.assembly.modalities
-    return RealClip(file, start, {name: modality.read(file, start, pipeline.seconds) for name, modality in modalities.items()})
+    return RealClip(
+        file, start, {name: modality.read(file, start, pipeline.seconds) for name, modality in modalities.items()}
+    )
 
 
 def read_folder(
@@ -59,7 +61,9 @@ def read_folder(
             left_out[file.relative_to(folder).as_posix()] = str(error)
     if len(clips) < 2:
         why = "".join(f"\n  {reason}" for reason in left_out.values())
-        raise MediaError(f"{folder} holds {len(clips)} clip that can be used; two or more files are needed, to compare each with another{why}")
+        raise MediaError(
+            f"{folder} holds {len(clips)} clip that can be used; two or more files are needed, to compare each with another{why}"
+        )
     return clips, left_out
 
 

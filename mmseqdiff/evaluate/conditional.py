@@ -36,7 +36,7 @@ class ConditionalLoss:
 
     Attributes:
         overall: Eq. (3).
-        by_level: level → Eq. (1) and (2) there.
+        by_level: level, as a part of T → Eq. (1) and (2) there.
     """
 
     overall: PairedTest
@@ -49,7 +49,13 @@ class ConditionalLoss:
 
 
 def measure_conditional(
-    pipeline: Pipeline, task: Task, clips: Sequence[RealClip], *, seed: int = 0, batch_size: int = 16
+    pipeline: Pipeline,
+    task: Task,
+    clips: Sequence[RealClip],
+    *,
+    levels: Sequence[float] = LEVELS,
+    seed: int = 0,
+    batch_size: int = 16,
 ) -> ConditionalLoss:
     """The losses of one task over real clips.
 
@@ -57,6 +63,7 @@ def measure_conditional(
         pipeline: the model.
         task: gives some cells and leaves some.
         clips: at least two.
+        levels: where the loss is measured, as parts of T.
         seed: of the noise.
         batch_size: clips at once.
     """
@@ -67,19 +74,16 @@ def measure_conditional(
             z0.setdefault(name, []).append(modality.encode(signals[name].to(pipeline.device)))
         for name, latents in pipeline.encode(task, signals).items():
             conditions.setdefault(name, []).append(latents)
-    levels = tuple(share * pipeline.assembly.schedule.num_levels for share in LEVELS)
     own, other = conditional_losses(
         pipeline.assembly.denoiser,
         {name: torch.cat(batches) for name, batches in z0.items()},
         {name: torch.cat(batches) for name, batches in conditions.items()},
         task.given(pipeline.layout),
-        levels,
+        [share * pipeline.assembly.schedule.num_levels for share in levels],
         random.example_keys(seed, range(len(clips)), str(pipeline.device)),
         batch_size,
     )
-    by_level = {
-        level: PairedTest(own[:, k].tolist(), other[:, k].tolist(), "lower") for k, level in enumerate(levels)
-    }
+    by_level = {level: PairedTest(own[:, k].tolist(), other[:, k].tolist(), "lower") for k, level in enumerate(levels)}
     return ConditionalLoss(PairedTest(own.mean(1).tolist(), other.mean(1).tolist(), "lower"), by_level)  # Eq. (3)
 
 

@@ -9,6 +9,7 @@ Clip i's other is the clip after it, cyclically, so that every clip serves once 
 """
 
 from collections.abc import Sequence
+from statistics import mean
 from typing import Any
 
 import attrs
@@ -41,7 +42,9 @@ class PairedTest:
 
     def __attrs_post_init__(self) -> None:
         if not self.own or len(self.own) != len(self.other):
-            raise ValueError(f"a paired test needs as many values of its own as of others, got {len(self.own)} and {len(self.other)}")
+            raise ValueError(
+                f"a paired test needs as many values of its own as of others, got {len(self.own)} and {len(self.other)}"
+            )
         if not np.isfinite([self.own, self.other]).all():
             raise ValueError("a paired test takes finite numbers")
 
@@ -54,7 +57,7 @@ class PairedTest:
     @property
     def difference(self) -> float:
         """The mean of Eq. (1)."""
-        return float(np.mean(np.subtract(self.own, self.other)))
+        return mean(self.own) - mean(self.other)
 
     @property
     def p_value(self) -> float:
@@ -72,8 +75,8 @@ class PairedTest:
         return {
             "clips": len(self.own),
             "better": self.better,
-            "own": float(np.mean(self.own)),
-            "another's": float(np.mean(self.other)),
+            "own": mean(self.own),
+            "another's": mean(self.other),
             "difference": self.difference,
             "p": self.p_value,
             "share of clips whose own is better": self.share,

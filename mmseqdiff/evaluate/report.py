@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from statistics import mean
 from typing import Any
 
 import attrs
@@ -57,32 +58,32 @@ class Report:
 
     def tables(self) -> Group:
         """For the terminal."""
-        losses = _table("loss on what is generated, by whose condition is given", "task")
+        losses = _table("loss of what is generated, given the clip's own or another's condition", "task")
         for task, result in self.conditional.items():
             losses.add_row(task, *_row(result.overall))
-        metrics = _table("generated clips, beside whose real clip they are held", "task", "metric")
-        for task, by_metric in self.samples.items():
-            for metric, values in by_metric.items():
+        tables = [losses]
+        for task, metrics in self.samples.items():
+            for metric, values in metrics.items():
+                table = _table(f"{task}, {metric}: generated clips beside their own or another's real clip", "value")
                 for value, test in values.items():
-                    metrics.add_row(task, f"{metric} {value} ({test.better} is better)", *_row(test))
-        return Group(*(table for table in (losses, metrics) if table.row_count))
+                    table.add_row(f"{value} {'↑' if test.better == 'higher' else '↓'}", *_row(test))
+                tables.append(table)
+        return Group(*tables)
 
 
-def _table(title: str, *names: str) -> Table:
-    table = Table(title=title, title_justify="left", box=None, pad_edge=False)
-    for name in names:
-        table.add_column(name)
-    for name in ("clips", "its own", "another's", "difference", "own better", "p"):
-        table.add_column(name, justify="right")
+def _table(title: str, first: str) -> Table:
+    table = Table(title=f"\n{title}", title_justify="left", box=None, pad_edge=False)
+    table.add_column(first, min_width=14)
+    for name in ("clips", "own", "another's", "difference", "own better", "p"):
+        table.add_column(name, justify="right", no_wrap=True)
     return table
 
 
 def _row(test: PairedTest) -> tuple[str, ...]:
-    summary = test.to_dict()
     return (
-        str(summary["clips"]),
-        f"{summary['own']:.4f}",
-        f"{summary["another's"]:.4f}",
+        str(len(test.own)),
+        f"{mean(test.own):.4f}",
+        f"{mean(test.other):.4f}",
         f"{test.difference:+.4f}",
         f"{100 * test.share:.0f} %",
         f"{test.p_value:.2g}",

@@ -24,12 +24,11 @@ __all__ = ["fitting_metrics", "generate_comparisons", "given_part", "measure_sam
 
 
 def given_part(track: Track, given: Bool[Tensor, " segment"], rate: Fraction, length: int) -> Bool[Tensor, " time"]:
-    """Which of ``length`` frames or samples have their middle in a given cell."""
+    """Which of ``length`` frames or samples have their middle in a given cell; beyond the track its last cell counts."""
+    first = [max(math.ceil(left * rate - Fraction(1, 2)), 0) for left, _ in track.intervals]
     part = torch.zeros(length, dtype=torch.bool)
-    for (left, right), is_given in zip(track.intervals, given.tolist()):
-        if is_given:
-            first, stop = (math.ceil(edge * rate - Fraction(1, 2)) for edge in (left, right))
-            part[max(first, 0) : max(stop, 0)] = True
+    for start, stop, is_given in zip(first, [*first[1:], length], given.tolist()):
+        part[start:stop] = is_given
     return part
 
 

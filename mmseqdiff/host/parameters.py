@@ -6,6 +6,7 @@ import typing
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+import attrs
 import cattrs
 
 from mmseqdiff import protocols
@@ -59,7 +60,12 @@ def structure(host: "Host", factory: Callable[..., Any], parameters: Mapping[str
     Raises:
         PluginError: if a parameter is unknown, missing or of the wrong type; ``where`` starts the message.
     """
-    signature = inspect.signature(factory).parameters
+    signature = {
+        name: entry
+        for name, entry in inspect.signature(factory).parameters.items()
+        # A subclass of a Protocol without an __init__ of its own shows these two.
+        if entry.kind not in (entry.VAR_POSITIONAL, entry.VAR_KEYWORD)
+    }
     annotations = typing.get_type_hints(factory.__init__ if isinstance(factory, type) else factory)
     unknown = [name for name in parameters if name not in signature]
     if unknown:
@@ -73,6 +79,9 @@ def structure(host: "Host", factory: Callable[..., Any], parameters: Mapping[str
         annotation = annotations.get(name, Any)
         if value is None and isinstance(annotation, types.UnionType) and types.NoneType in annotation.__args__:
             arguments[name] = None
+            continue
+        if attrs.has(annotation) and isinstance(value, annotation):  # a layout, for example: nothing to convert
+            arguments[name] = value
             continue
         try:
             arguments[name] = made.structure(value, annotation)

@@ -76,6 +76,12 @@ class Host:
             PluginError: if it has an unknown hook, declares something wrong, or takes a name that is taken. Then nothing
                 that it declared is kept.
         """
+        if self.manager.has_plugin(name):
+            origins = {entry.origin for entry in self._registrations.values() if entry.plugin == name}
+            raise PluginError(
+                f"{distribution or 'a plugin registered by hand'}: there is already a plugin named {name!r}"
+                + f", of {origins.pop()}" * bool(origins)
+            )
         found: dict[tuple[str, str], Registration] = {}
 
         def add(kind: str, name_: str, address: str, *, summary: str = "") -> None:
@@ -128,6 +134,8 @@ class Host:
         Raises:
             PluginError: if nothing of that kind has that name; the message lists the known names and the closest.
         """
+        if kind not in KINDS:
+            raise PluginError(f"there is no kind {kind!r}; {closest(kind, KINDS)}")
         entry = self._registrations.get((kind, name))
         if entry is None:
             reasons = "".join(

@@ -15,7 +15,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from mmseqdiff import random
-from mmseqdiff.forward import Prediction
+from mmseqdiff.forward import Prediction, check_prediction_kind
 from mmseqdiff.layout import Layout
 from mmseqdiff.protocols import Denoiser, Latents, NoiseSchedule
 
@@ -127,6 +127,9 @@ class GaussianDenoiser(Denoiser):
     world: GaussianWorld
     schedule: NoiseSchedule
     kind: str = "x0"
+
+    def __attrs_post_init__(self) -> None:
+        check_prediction_kind(self.kind, self.schedule)
 
     @property
     def layout(self) -> Layout:

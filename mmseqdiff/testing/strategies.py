@@ -23,17 +23,29 @@ from mmseqdiff.layout import Layout, Track
 from mmseqdiff.plan import SamplingPlan
 from mmseqdiff.protocols import NoiseSchedule, Task
 
-__all__ = ["Arc", "GivenCells", "given_cells", "keys", "latents", "layouts", "plans", "schedules", "tasks", "timesteps"]
+__all__ = [
+    "Arc",
+    "GivenCells",
+    "given_cells",
+    "keys",
+    "latents",
+    "layouts",
+    "plans",
+    "schedules",
+    "steps",
+    "tasks",
+    "timesteps",
+]
 
 Draw = Callable[..., Any]  # Hypothesis's own DrawFn is a protocol that cannot be checked at run time
 NAMES = ("video", "audio", "pose")
 
 
 @st.composite
-def layouts(draw: Draw, max_modalities: int = 3, max_segments: int = 4) -> Layout:
-    """Layouts of up to ``max_modalities`` tracks of uneven segments, which need not start or end together."""
+def layouts(draw: Draw, min_modalities: int = 1, max_modalities: int = 3, max_segments: int = 4) -> Layout:
+    """Layouts of tracks (video, audio, pose) of uneven segments, which need not start or end together."""
     tracks = []
-    for name in NAMES[: draw(st.integers(1, max_modalities))]:
+    for name in NAMES[: draw(st.integers(min_modalities, max_modalities))]:
         lengths = draw(st.lists(st.integers(1, 4), min_size=1, max_size=max_segments))
         start = draw(st.integers(0, 2))
         edges = [Fraction(start + sum(lengths[:n]), 8) for n in range(len(lengths) + 1)]
@@ -49,7 +61,7 @@ def keys(batch: int = 2) -> st.SearchStrategy[Int[Tensor, " batch"]]:
 
 def _levels(num_levels: int) -> st.SearchStrategy[float]:
     whole = st.sampled_from([0, num_levels]) | st.integers(0, num_levels)
-    return whole.map(float) | st.floats(0, num_levels, allow_subnormal=False)
+    return whole.map(float) | st.floats(1e-3, num_levels)
 
 
 @st.composite
@@ -63,6 +75,17 @@ def timesteps(
         draw(st.lists(_levels(num_levels), min_size=count, max_size=count)), dtype=torch.float64
     )
     return t.to(dtype)
+
+
+@st.composite
+def steps(
+    draw: Draw, layout: Layout, num_levels: int, batch: int = 2, dtype: torch.dtype = torch.float64
+) -> tuple[Float[Tensor, "batch modality segment"], Float[Tensor, "batch modality segment"]]:
+    """``(t, s)`` with s <= t in every cell, and s = t in some."""
+    one, other = (draw(timesteps(layout, num_levels, batch, dtype)) for _ in range(2))
+    still = draw(st.lists(st.booleans(), min_size=layout.M, max_size=layout.M))
+    t = torch.maximum(one, other)
+    return t, torch.where(torch.tensor(still)[:, None], t, torch.minimum(one, other))
 
 
 @st.composite
@@ -148,8 +171,8 @@ class Arc(NoiseSchedule):
         return 2 * (self.alpha(t.double()).log() - self.sigma(t.double()).log()).to(self.alpha(t).dtype)
 
     def level(self, log_snr: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
-        """The inverse."""
-        angle = torch.atan(torch.exp(-log_snr.double() / 2))
+        """The inverse; T for anything noisier."""
+        angle = torch.atan(torch.exp(-log_snr.double() / 2)).clamp(max=self.angle)
         return (angle * (self.num_levels / self.angle)).to(torch.promote_types(log_snr.dtype, torch.float32))
 
 

@@ -14,7 +14,7 @@ from mmseqdiff import random
 from mmseqdiff.assembly import Assembly
 from mmseqdiff.data.order import batch_indices
 from mmseqdiff.data.store import LatentStore
-from mmseqdiff.errors import CheckpointError, PluginError, StoreError
+from mmseqdiff.errors import CheckpointError, PluginError
 from mmseqdiff.host import Host
 from mmseqdiff.layout import Layout
 from mmseqdiff.recipe import Recipe
@@ -23,7 +23,7 @@ from mmseqdiff.train.loop import Trainer
 from mmseqdiff.train.objective import DenoisingObjective, conditional_loss, step_keys
 from mmseqdiff.train.optimisation import Optimisation
 from mmseqdiff.train.parallel import join_world
-from mmseqdiff.train.run import describe, load_codecs, prepare_run, with_statistics
+from mmseqdiff.train.run import describe, load_codecs, prepare_run, saved_statistics, with_statistics
 from mmseqdiff.train.table import Table
 
 __all__ = ["Sample", "train_denoiser", "validation_tasks"]
@@ -58,8 +58,8 @@ def train_denoiser(
         data: a latent store, with the codecs that filled it in ``codecs/<modality>``.
         out: the run's folder.
         validation: another store, to measure on; where None, the end of ``data`` is held out.
-        start_from: a run whose averaged weights a new run starts from.
-        sample: generates media every ``training.sample_every`` steps.
+        start_from: a run whose averaged weights, and statistics of the latents, a new run starts from.
+        sample: generates media every ``training.sample_every`` steps; called in the leading process alone.
         device: where to train. Under ``torchrun``, ``cuda`` is each process's own.
         console: for progress.
 
@@ -68,7 +68,7 @@ def train_denoiser(
 
     Raises:
         RecipeError: if ``out`` was started with another recipe, or the parts do not fit together.
-        StoreError: if a store does not fit the recipe or its codecs, or is too small to hold any out.
+        StoreError: if a store is empty, damaged, or does not fit the recipe or its codecs.
         CheckpointError: if a codec or checkpoint is damaged, or ``start_from`` has another layout, codec or prediction.
         RunError: if a number is not finite or a file cannot be written.
     """
@@ -78,25 +78,23 @@ def train_denoiser(
     assembly = Assembly.from_recipe(recipe, host)
     codecs = load_codecs(assembly, data / "codecs")
     store = LatentStore.open(data, assembly.layout, codecs)
-    assembly = with_statistics(assembly, store.statistics())
+    start = None if start_from is None else _start(start_from)
+    # Weights mean nothing under other statistics than those that they were trained with.
+    assembly = with_statistics(assembly, store.statistics() if start is None else saved_statistics(start[1]))
+    model = describe(assembly, codecs)
+    if start is not None:
+        _start_from(assembly.backbone, *start, model)
+    for module in (assembly.backbone, *(modality.codec for modality in assembly.modalities.values())):
+        module.to(place)
+    if validation is None:
+        clips = len(store) - min(HELD_OUT, len(store) // 20)
+        measured = _read(store, range(clips, len(store)), assembly, place)
+    else:
+        clips, other = len(store), LatentStore.open(validation, assembly.layout, codecs)
+        measured = _read(other, range(min(HELD_OUT, len(other))), assembly, place)
     if world.rank == 0:
         prepare_run(out, recipe, data / "codecs")
     world.wait()
-    model = describe(assembly, codecs)
-    if start_from is not None:
-        _start_from(assembly.backbone, start_from, model)
-    for module in (assembly.backbone, *(modality.codec for modality in assembly.modalities.values())):
-        module.to(place)
-
-    held_out = min(HELD_OUT, len(store) // 20) if validation is None else 0
-    clips = len(store) - held_out
-    if clips < 1:
-        raise StoreError(f"{data} holds no clip to train on; encode some first")
-    if validation is None:
-        measured = _read(store, range(clips, len(store)), assembly, place)
-    else:
-        other = LatentStore.open(validation, assembly.layout, codecs)
-        measured = _read(other, range(min(HELD_OUT, len(other))), assembly, place)
     objective = DenoisingObjective(
         assembly.denoiser, assembly.policy, training.self_condition_rate, training.loss_weights, training.reduction
     )
@@ -139,13 +137,18 @@ def train_denoiser(
     ).run()
 
 
-def _start_from(backbone: nn.Module, run: Path, model: Mapping[str, Any]) -> None:
-    """Takes the averaged weights of another run, if they mean the same."""
+def _start(run: Path) -> tuple[Path, dict[str, Any]]:
+    """The newest checkpoint of another run, and its manifest."""
     path = checkpoint.newest(run / "checkpoints")
     if path is None:
         raise CheckpointError(f"{run} holds no checkpoint to start from")
+    return path, checkpoint.read_manifest(path)
+
+
+def _start_from(backbone: nn.Module, path: Path, manifest: Mapping[str, Any], model: Mapping[str, Any]) -> None:
+    """Takes the averaged weights of another run, if they mean the same."""
     expected = {key: model[key] for key in ("layout", "prediction", "schedule", "codecs")}
-    checkpoint.check_description(checkpoint.read_manifest(path), expected, str(path))
+    checkpoint.check_description(manifest, expected, str(path))
     checkpoint.load_into(backbone, checkpoint.load_group(path, "ema"), str(path))
 
 

@@ -27,7 +27,7 @@ from mmseqdiff.recipe import Recipe
 from mmseqdiff.train import checkpoint
 from mmseqdiff.train.codec import load_codec
 
-__all__ = ["describe", "load_codecs", "load_run", "prepare_run", "with_statistics"]
+__all__ = ["describe", "load_codecs", "load_run", "prepare_run", "saved_statistics", "with_statistics"]
 
 
 def describe(assembly: Assembly, codecs: Mapping[str, str]) -> dict[str, Any]:
@@ -68,6 +68,14 @@ def with_statistics(assembly: Assembly, statistics: Mapping[str, Statistics]) ->
     """The same assembly, its modalities normalising by ``statistics``."""
     modalities = {name: value.with_statistics(statistics[name]) for name, value in assembly.modalities.items()}
     return attrs.evolve(assembly, modalities=modalities)
+
+
+def saved_statistics(manifest: Mapping[str, Any]) -> dict[str, Statistics]:
+    """Modality → the statistics that a checkpoint's weights were trained with."""
+    return {
+        name: Statistics(torch.tensor(values["mean"]), torch.tensor(values["std"]))
+        for name, values in manifest["statistics"].items()
+    }
 
 
 def load_codecs(assembly: Assembly, folder: Path) -> dict[str, str]:
@@ -131,12 +139,8 @@ def load_run(run: Path, host: Host, device: torch.device | str = "cpu", *, path:
         raise CheckpointError(f"{run} holds no checkpoint; train one with `mmseqdiff train --out {run}`")
     manifest = checkpoint.read_manifest(path)
     try:
-        recipe, saved = Recipe.from_dict(manifest["recipe"]), manifest["statistics"]
-        statistics = {
-            name: Statistics(torch.tensor(values["mean"]), torch.tensor(values["std"]))
-            for name, values in saved.items()
-        }
-        assembly = with_statistics(Assembly.from_recipe(recipe, host), statistics)
+        assembly = Assembly.from_recipe(Recipe.from_dict(manifest["recipe"]), host)
+        assembly = with_statistics(assembly, saved_statistics(manifest))
     except KeyError as error:
         raise CheckpointError(f"{path / 'manifest.json'} is damaged: it says nothing of {error}") from error
     expected = describe(assembly, load_codecs(assembly, run / "codecs"))

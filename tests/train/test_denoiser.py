@@ -22,7 +22,7 @@ from mmseqdiff.train.denoiser import train_denoiser, validation_tasks
 from mmseqdiff.train.run import load_run
 
 SCRIPT = Path(__file__).parent / "train_fakes.py"
-ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "MMSEQDIFF_TYPECHECK": "0"}
 
 
 @pytest.fixture
@@ -154,11 +154,16 @@ def test_another_store_codec_or_layout_is_refused(tmp_path, store):
         load_run(tmp_path / "nowhere", fakes.fake_host())
 
 
-def test_a_new_run_can_start_from_another_ones_weights(tmp_path, store):
+def test_a_new_run_can_start_from_another_ones_weights_and_statistics(tmp_path, store):
     train(store, tmp_path / "first")
     trained = checkpoint.load_group(checkpoint.newest(tmp_path / "first" / "checkpoints"), "ema")
     gentle = fakes.fake_recipe(steps=1, learning_rate=1e-12, checkpoint_every=1)
-    train(store, tmp_path / "second", gentle, start_from=tmp_path / "first")
+    more = fakes.fake_store(tmp_path / "more", clips=50)  # from the same codecs
+    train(more, tmp_path / "second", gentle, start_from=tmp_path / "first")
+    manifests = [
+        checkpoint.read_manifest(checkpoint.newest(tmp_path / run / "checkpoints")) for run in ("first", "second")
+    ]
+    assert manifests[0]["statistics"] == manifests[1]["statistics"]
     started = checkpoint.load_group(checkpoint.newest(tmp_path / "second" / "checkpoints"), "weights")
     assert all(torch.allclose(value, started[name]) for name, value in trained.items())
     other = attrs.evolve(gentle, prediction="v")

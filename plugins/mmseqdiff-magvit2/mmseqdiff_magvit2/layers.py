@@ -18,8 +18,11 @@ from torch import Tensor, nn
 
 __all__ = ["AdaptiveNorm", "CausalConv", "FrameNorm", "ResidualBlock", "Upsample", "depth_to_space", "resize_nearest"]
 
-Video = Float[Tensor, "batch frame height width channel"]
+Video = Float[Tensor, "batch _ _ _ _"]
+"""``(B, frames, height, width, channels)``; the sizes change from layer to layer."""
+
 Stride = tuple[int, int, int]
+"""Frames, rows, columns: of a stride, or of a kernel."""
 
 
 def norm_groups(channels: int) -> int:
@@ -67,22 +70,22 @@ class FrameNorm(nn.Module):
 class AdaptiveNorm(nn.Module):
     """Group normalisation whose gain and bias follow from the latent at every position, Eq. (3)."""
 
-    def __init__(self, channels: int, latent_channels: int) -> None:
+    def __init__(self, channels: int, latent_channels: int, stride: Stride) -> None:
         super().__init__()
-        self.groups = norm_groups(channels)
+        self.groups, self.stride = norm_groups(channels), stride
         self.gain = nn.Linear(latent_channels, channels)
         self.bias = nn.Linear(latent_channels, channels)
 
-    def forward(self, x: Video, z: Float[Tensor, "batch segment row column latent"]) -> Video:
+    def forward(self, x: Video, z: Video) -> Video:
         """The modulated frames.
 
         Args:
-            x: what is normalised; a whole multiple of the latent's size, but for the dropped first frames.
+            x: what is normalised: ``stride`` times as many frames, rows and columns as ``z``, less ``stride[0] − 1`` frames.
             z: the latent.
         """
         # A linear map at every position commutes with nearest-neighbour resizing and is cheaper before it.
-        gain, bias = resize_nearest(1 + self.gain(z), x.shape[1:4]), resize_nearest(self.bias(z), x.shape[1:4])
-        return normalise_frames(x, self.groups) * gain + bias
+        gain, bias = resize_nearest(1 + self.gain(z), self.stride), resize_nearest(self.bias(z), self.stride)
+        return torch.addcmul(bias, normalise_frames(x, self.groups), gain)
 
 
 class ResidualBlock(nn.Module):
@@ -125,10 +128,8 @@ def depth_to_space(x: Video, stride: Stride) -> Video:
     return x.permute(0, 1, 4, 2, 5, 3, 6, 7).reshape(batch, frames * time, height * rows, width * columns, -1)
 
 
-def resize_nearest(x: Video, size: tuple[int, int, int]) -> Video:
-    """Repeats every position to fill ``size`` (frames, height, width); of the frames, the last ones are kept."""
-    frames, height, width = size
-    repeats = (-(-frames // x.shape[1]), height // x.shape[2], width // x.shape[3])
-    x = x[:, :, None, :, None, :, None].expand(-1, -1, repeats[0], -1, repeats[1], -1, repeats[2], -1)
-    x = x.flatten(1, 2).flatten(2, 3).flatten(3, 4)
-    return x[:, x.shape[1] - frames :]
+def resize_nearest(x: Video, stride: Stride) -> Video:
+    """Repeats every position ``stride`` times and drops the first ``stride[0] − 1`` frames, as :class:`Upsample` does."""
+    time, rows, columns = stride
+    x = x[:, :, None, :, None, :, None].expand(-1, -1, time, -1, rows, -1, columns, -1)
+    return x.flatten(1, 2).flatten(2, 3).flatten(3, 4)[:, time - 1 :]

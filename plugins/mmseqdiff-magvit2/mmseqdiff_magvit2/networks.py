@@ -1,6 +1,7 @@
 """MAGVIT-v2's encoder and decoder (arXiv:2310.05737 Fig. 8), at any width."""
 
 from collections.abc import Sequence
+from itertools import accumulate
 
 import torch.nn.functional as F
 from jaxtyping import Float
@@ -71,7 +72,8 @@ class Decoder(nn.Module):
         self.input = CausalConv(latent_channels, widths[0], kernel)
         self.middle = residual_stack(widths[0], widths[0], blocks, kernel)
         inputs = [widths[0], *widths[:-1]]
-        self.norms = nn.ModuleList(AdaptiveNorm(w, latent_channels) for w in inputs)
+        sizes = accumulate(strides, lambda a, b: (a[0] * b[0], a[1] * b[1], a[2] * b[2]), initial=(1, 1, 1))
+        self.norms = nn.ModuleList(AdaptiveNorm(w, latent_channels, size) for w, size in zip(inputs, sizes))
         self.stacks = nn.ModuleList(residual_stack(a, b, blocks, kernel) for a, b in zip(inputs, widths))
         self.ups = nn.ModuleList(Upsample(w, kernel, stride) for w, stride in zip(widths, strides))
         self.norm = FrameNorm(widths[-1])

@@ -101,7 +101,7 @@ def linear(num_levels: int = 1000, first: float = 1e-4, last: float = 0.02) -> T
     """
     if num_levels < 1 or not 0 < first <= last < 1:
         raise ValueError(f"expected num_levels >= 1 and 0 < first <= last < 1, got {num_levels}, {first}, {last}")
-    return _from_betas(torch.linspace(first, last, num_levels, dtype=torch.float64))
+    return _from_betas(torch.linspace(first, last, num_levels, dtype=torch.float64, device="cpu"))
 
 
 def cosine(num_levels: int = 1000, offset: float = 0.008, max_beta: float = 0.999) -> TableSchedule:
@@ -110,7 +110,7 @@ def cosine(num_levels: int = 1000, offset: float = 0.008, max_beta: float = 0.99
         raise ValueError(
             f"expected num_levels >= 1, offset >= 0, 0 < max_beta < 1, got {num_levels}, {offset}, {max_beta}"
         )
-    t = torch.arange(num_levels + 1, dtype=torch.float64) / num_levels
+    t = torch.arange(num_levels + 1, dtype=torch.float64, device="cpu") / num_levels
     alpha_bar = torch.cos((t + offset) / (1 + offset) * math.pi / 2) ** 2
     return _from_betas((1 - alpha_bar[1:] / alpha_bar[:-1]).clamp(max=max_beta))
 
@@ -118,6 +118,6 @@ def cosine(num_levels: int = 1000, offset: float = 0.008, max_beta: float = 0.99
 def zero_terminal_snr(base: NoiseSchedule | None = None) -> TableSchedule:
     """``base`` (linear by default) rescaled so that level T is noise alone; use it with v, velocity or x0 prediction."""
     base = linear() if base is None else base
-    alpha = base.alpha(torch.arange(base.num_levels + 1, dtype=torch.float64))
+    alpha = base.alpha(torch.arange(base.num_levels + 1, dtype=torch.float64, device="cpu"))
     rescaled = alpha[1] * (alpha - alpha[-1]) / (alpha[1] - alpha[-1])
     return TableSchedule(torch.cat([alpha.new_zeros(1), 2 * torch.log(rescaled[1:])]))

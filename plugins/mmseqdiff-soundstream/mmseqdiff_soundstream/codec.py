@@ -20,7 +20,7 @@ from mmseqdiff import random
 from mmseqdiff.layout import Track, uniform_edges
 from mmseqdiff.protocols import Codec
 from mmseqdiff_soundstream.layers import Decoder, Encoder
-from mmseqdiff_soundstream.losses import MelDistance
+from mmseqdiff_soundstream.losses import MelDistance, signal_to_distortion
 from mmseqdiff_soundstream.quantizer import ResidualQuantizer
 
 __all__ = ["SoundStream"]
@@ -134,6 +134,15 @@ class SoundStream(nn.Module, Codec):
             # The spread stays in the graph: noise that grows with the latents cannot be escaped by growing them.
             latents = latents + self.latent_noise * latents.std((0, 1)) * noise
         reconstruction = self._waveform(latents).to(signal.dtype)
-        terms["mel"] = self.mel_weight * self.mel_distance(signal, reconstruction)
+        terms["mel"] = self.mel_weight * self.mel_distance(signal, reconstruction).mean()
         terms["waveform"] = self.waveform_weight * (signal - reconstruction).abs().mean()
         return terms
+
+    def reconstruction_quality(
+        self, signal: Float[Tensor, "batch sample"], reconstruction: Float[Tensor, "batch sample"]
+    ) -> dict[str, Tensor]:
+        """``mel``, the multi-scale mel distance of every clip, and ``si_sdr``, in decibels."""
+        return {
+            "mel": self.mel_distance(signal, reconstruction),
+            "si_sdr": signal_to_distortion(signal, reconstruction),
+        }

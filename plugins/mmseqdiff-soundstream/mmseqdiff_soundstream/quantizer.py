@@ -71,7 +71,9 @@ class ResidualQuantizer(nn.Module):
             RuntimeError: if no batch has set the codebooks yet.
         """
         if not self.started:
-            raise RuntimeError("the quantiser has no codebooks yet: train it on a batch, or load trained weights, first")
+            raise RuntimeError(
+                "the quantiser has no codebooks yet: train it on a batch, or load trained weights, first"
+            )
         residual, codes = z.flatten(0, -2), []
         for codebook in self.codebooks:
             codes.append(_nearest(residual, codebook))

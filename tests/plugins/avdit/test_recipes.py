@@ -1,11 +1,10 @@
 """The recipes, assembled by the host from the installed plugins."""
 
-from fractions import Fraction
-
 import pytest
 import torch
 
-from mmseqdiff.assembly import Assembly
+from mmseqdiff.assembly import Assembly, layout_of
+from mmseqdiff.forward import check_prediction_kind
 from mmseqdiff.host import load_plugins
 from mmseqdiff.recipe import Recipe, load_recipe
 
@@ -22,6 +21,11 @@ def host():
     return load_plugins()
 
 
+def modalities(host, recipe):
+    with torch.device("meta"):  # codecs of 376 million weights, of which only the sizes are asked
+        return {name: component.build(host, "modality") for name, component in recipe.modalities.items()}
+
+
 def test_the_recipes_are_listed(host):
     assert set(SHAPES) <= set(host.names("recipe"))
 
@@ -36,28 +40,30 @@ def test_recipes_go_through_toml_and_back(host, name):
 @pytest.mark.parametrize("name", SHAPES)
 def test_recipes_assemble_and_their_modalities_cover_the_same_clip(host, name):
     recipe = load_recipe(host, name)
-    with torch.device("meta"):
-        assembly = Assembly.from_recipe(recipe, host)
-    assert {track.modality: track.shape for track in assembly.layout.tracks} == SHAPES[name]
-    for track in assembly.layout.tracks:
+    layout = layout_of(recipe, modalities(host, recipe))
+    assert {track.modality: track.shape for track in layout.tracks} == SHAPES[name]
+    for track in layout.tracks:
         assert track.edges[0] == 0
-        assert 0 <= recipe.seconds - track.edges[-1] < assembly.layout.tolerance  # not half a segment is cut off
-    assert (recipe.output_seconds or recipe.seconds) in (2, Fraction(17, 8))
-    assert recipe.sampling.sampler.build(host, "sampler").evaluations == 1
-    plan = recipe.sampling.plan.build(host, "plan")
-    given = torch.zeros_like(assembly.layout.valid)
+        assert 0 <= recipe.seconds - track.edges[-1] < layout.tolerance  # less than half a segment is cut off
+    assert recipe.output_seconds in (None, 2)
+    check_prediction_kind(recipe.prediction, recipe.schedule.build(host, "schedule"))
     assert (
-        plan(assembly.layout, given, num_levels=assembly.schedule.num_levels).steps
-        == recipe.sampling.plan.parameters["steps"]
+        recipe.policy.build(host, "policy").sample(layout, torch.arange(2), num_levels=1000).shape[1:]
+        == layout.valid.shape
     )
+    recipe.sampling.sampler.build(host, "sampler")
+    plan = recipe.sampling.plan.build(host, "plan")(layout, torch.zeros_like(layout.valid), num_levels=1000)
+    assert plan.steps == recipe.sampling.plan.parameters["steps"]
 
 
 def test_the_published_numbers(host):
-    training = load_recipe(host, "avdit-420m").training
+    recipe = load_recipe(host, "avdit-420m")
+    training = recipe.training
     assert (training.steps, training.batch_size, training.warmup_steps) == (400_000, 256, 5_000)
     assert (training.learning_rate, training.self_condition_rate) == (5e-4, 0.9)
+    layout = layout_of(recipe, modalities(host, recipe))
     with torch.device("meta"):
-        backbone = Assembly.from_recipe(load_recipe(host, "avdit-420m"), host).backbone
+        backbone = host.build("backbone", recipe.backbone.name, layout=layout, **recipe.backbone.parameters)
     assert 415e6 < sum(weight.numel() for weight in backbone.parameters()) < 425e6
 
 

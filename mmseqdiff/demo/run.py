@@ -1,0 +1,168 @@
+"""Runs the demonstration: every task, a minute of training, and the page that shows them."""
+
+import time
+from collections.abc import Mapping, Sequence
+from fractions import Fraction
+from pathlib import Path
+
+import attrs
+from rich.console import Console
+from rich.progress import track
+
+from mmseqdiff.demo.examples import make_example
+from mmseqdiff.demo.page import Page, Section, Training, write_page
+from mmseqdiff.demo.training import draw_losses, train_on
+from mmseqdiff.evaluate.clips import RealClip, read_clip, read_folder
+from mmseqdiff.evaluate.conditional import measure_conditional
+from mmseqdiff.evaluate.samples import generate_comparisons
+from mmseqdiff.picture import draw_plan
+from mmseqdiff.pipeline import Pipeline, build_task
+from mmseqdiff.protocols import Task
+
+__all__ = ["TASKS", "Demo"]
+
+LEVELS = (0.5,)
+"""Where the conditional loss is measured, as parts of T; ``mmseqdiff evaluate`` takes the time for more."""
+
+TASKS: Mapping[str, tuple[str, str]] = {
+    "joint": ("Joint generation", "Nothing is given: picture and sound are drawn together from noise."),
+    "a2v": ("Audio to video", "All of the sound is given, and the picture is made for it."),
+    "v2a": ("Video to audio", "All of the picture is given, and the sound is made for it."),
+    "continue": ("Continuation", "The first 0.625 s of picture and sound are given, and the clip goes on from there."),
+    "inpaint": ("Inpainting", "The beginning and the end are given, and the 1.5 s between them are filled in."),
+}
+"""What is shown: task → title and text."""
+
+
+@attrs.frozen(eq=False, kw_only=True)
+class Demo:
+    """The demonstration of one model.
+
+    Attributes:
+        pipeline: the model.
+        run: the model's folder.
+        clips: a folder of media files that the model has not seen.
+        out: gets the media, the pictures and ``index.html``.
+        video: a file of the user's, to generate from as well.
+        start: where in it the clip starts, in seconds.
+        num: how many of the clips are generated from and shown, at least 2; all are measured and trained on.
+        steps: sampling steps; the recipe's where None.
+        training_seconds: how long to train; 0 for not at all.
+        seed: of the samples.
+        console: for progress.
+    """
+
+    pipeline: Pipeline
+    run: Path
+    clips: Path
+    out: Path
+    video: Path | None = None
+    start: Fraction = Fraction(0)
+    num: int = attrs.field(default=3, validator=attrs.validators.ge(2))
+    steps: int | None = None
+    training_seconds: float = 60.0
+    seed: int = 0
+    console: Console = attrs.field(factory=lambda: Console(stderr=True))
+
+    def __call__(self) -> Path:
+        """Runs it; returns the page.
+
+        Raises:
+            MediaError: before anything is generated, if the user's file cannot give a clip, or there are fewer than
+                two others.
+            KeyboardInterrupt: if training was stopped with Ctrl-C.
+        """
+        own = [] if self.video is None else [read_clip(self.pipeline, self.video, self.start)]
+        real, _ = read_folder(self.pipeline, self.clips)
+        self.out.mkdir(parents=True, exist_ok=True)
+        sections = tuple(self._section(name, real, own) for name in TASKS)
+        training = self._training() if self.training_seconds else None
+        path = self.out / "index.html"
+        write_page(Page(self._facts(len(real)), sections, training), path)
+        return path
+
+    def _facts(self, clips: int) -> tuple[str, ...]:
+        assembly = self.pipeline.assembly
+        weights = sum(parameter.numel() for parameter in assembly.backbone.parameters())
+        latents = (f"{track.modality} {' × '.join(map(str, track.shape))}" for track in assembly.layout.tracks)
+        return (
+            f"recipe {assembly.recipe.name}",
+            f"{weights / 1e6:.1f} million weights",
+            f"clips of {float(self.pipeline.seconds):g} s",
+            f"latents: {', '.join(latents)}",
+            f"{clips} clips that it was not trained on",
+        )
+
+    def _section(self, name: str, real: Sequence[RealClip], own: Sequence[RealClip]) -> Section:
+        """Runs one task."""
+        task = build_task(self.pipeline.assembly.host, name)
+        plan = self.pipeline.plan(task, steps=self.steps)
+        draw_plan(plan, self.out / f"{name}-plan.png")
+        given = [modality for modality, row in plan.layout.split(plan.given).items() if row.any()]
+        shown = [*real[: self.num], *own] if given else real[: self.num]
+
+        began = time.monotonic()
+        made = generate_comparisons(
+            self.pipeline,
+            task,
+            plan,
+            shown,
+            seed=self.seed,
+            batch_size=len(shown),
+            progress=lambda rows: track(rows, f"{name}, {len(shown)} clips", console=self.console),
+        )
+        seconds = (time.monotonic() - began) / len(shown)
+        examples = []
+        for n, (clip, comparison) in enumerate(zip(shown, made)):
+            source = f"your file: {clip.file.name}" if clip in own else clip.file.name
+            other = made[(n + 1) % (len(shown) - len(own))] if given else comparison  # never the user's
+            examples.append(
+                make_example(
+                    self.pipeline, comparison, other, source if given else f"sample {n + 1}", f"{name}-{n}", self.out
+                )
+            )
+        inputs = "".join(f" --{modality} {real[0].file.name}" for modality in given)
+        text = TASKS[name]
+        return Section(
+            task=name,
+            title=text[0],
+            text=text[1],
+            plan=f"{name}-plan.png",
+            facts=(
+                f"{int(plan.given.sum())} of {int(plan.layout.valid.sum())} cells given",
+                f"{plan.steps} steps",
+                f"{seconds:.1f} s a clip",
+            ),
+            command=f"mmseqdiff generate {name}{inputs} --steps {plan.steps} --out {name}.mp4",
+            finding=self._finding(task, real) if given else "",
+            examples=tuple(examples),
+        )
+
+    def _finding(self, task: Task, real: Sequence[RealClip]) -> str:
+        """What the conditional losses over all clips say."""
+        test = measure_conditional(self.pipeline, task, real, levels=LEVELS, seed=self.seed).overall
+        means = [sum(values) / len(values) for values in (test.own, test.other)]
+        return (
+            f"Does it listen to what it is given? Its loss on the rest, half way to noise, is {means[0]:.3f} with the "
+            f"clip’s own condition and {means[1]:.3f} with another clip’s; its own is better in "
+            f"{sum(test.gains > 0)} of {len(test.own)} clips (paired test: p = {test.p_value:.2g})."
+        )
+
+    def _training(self) -> Training:
+        """Trains on, and draws the losses."""
+        result = train_on(
+            self.pipeline, self.run, self.clips, self.out, seconds=self.training_seconds, console=self.console
+        )
+        if result is None:
+            raise KeyboardInterrupt
+        draw_losses(result, self.out / "training.png")
+        return Training(
+            plot="training.png",
+            text=(
+                f"The same training code goes on from these weights for {result.steps} steps ({result.seconds:.0f} s), all "
+                f"{result.clips} clips in each. It learns these few clips by heart: that shows that training works, not "
+                "that the model has become better at others. The loss is that of the averaged weights."
+            ),
+            before=result.losses[0],
+            after=result.losses[result.steps],
+        )

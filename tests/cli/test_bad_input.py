@@ -1,0 +1,145 @@
+"""Bad input ends with one clear line and exit code 2, a failed run with 1; nothing is lost and nothing half-written stays."""
+
+import json
+import shutil
+import sys
+
+import pytest
+import tiny
+
+from mmseqdiff import cli
+from mmseqdiff.train import checkpoint
+
+
+@pytest.fixture(scope="module")
+def made(host, tmp_path_factory):
+    """Clips, and a tiny run trained on them."""
+    folder = tmp_path_factory.mktemp("bad-input")
+    clips = tiny.tiny_clips(host, folder / "clips", count=2)
+    return clips, tiny.tiny_run(host, folder, clips)
+
+
+@pytest.fixture
+def command(monkeypatch, capsys):
+    """Runs a command line; returns the exit code and what it said on stderr."""
+
+    def run(*words):
+        monkeypatch.setattr(sys, "argv", ["mmseqdiff", *map(str, words)])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        return ended.value.code or 0, capsys.readouterr().err
+
+    return run
+
+
+def refused(answer, *parts):
+    """Exit code 2, one line, and the line says what it should."""
+    code, message = answer
+    said = [line for line in message.splitlines() if line.startswith("mmseqdiff: ")]
+    assert (code, len(said)) == (2, 1), message
+    assert "Traceback" not in message
+    for part in parts:
+        assert str(part) in said[0], said[0]
+
+
+def test_files_that_are_no_media(made, command, tmp_path):
+    _, run = made
+    out = tmp_path / "out.mp4"
+    (tmp_path / "empty.mp4").touch()
+    (tmp_path / "text.mp4").write_text("not a film\n" * 100)
+    for name, part in (("missing.mp4", "missing.mp4"), ("empty.mp4", "empty"), ("text.mp4", "text.mp4")):
+        answer = command("generate", "a2v", "--model", run, "--audio", tmp_path / name, "--out", out)
+        refused(answer, name, part)
+    assert not out.exists()
+
+
+def test_a_task_that_lacks_its_file_or_asks_too_much_of_it(made, command, tmp_path):
+    clips, run = made
+    clip, out = clips / "000000.mp4", tmp_path / "out.mp4"
+    refused(command("generate", "a2v", "--model", run, "--out", out), "audio", "--audio")
+    late = ("generate", "a2v", "--model", run, "--audio", clip, "--start", 1, "--out", out)
+    refused(command(*late), "2.25", "2.125")
+    every = ("generate", "video:0-3 audio:0-3", "--model", run, "--video", clip, "--audio", clip, "--out", out)
+    refused(command(*every), "nothing to generate")
+    refused(command("generate", "video:0-x", "--model", run, "--out", out), "video:0-x", "modality:start-stop")
+    refused(command("generate", "a2w", "--model", run, "--out", out), "a2w", "did you mean 'a2v'")
+    refused(command("generate", "joint", "--model", run, "--out", tmp_path / "out.xyz", "--steps", 1), ".xyz", ".mp4")
+    refused(command("generate", "joint", "--model", tmp_path / "nowhere", "--out", out), "nowhere")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("override", "parts"),
+    [
+        ("training.step=3", ["training", "'step'", "did you mean 'steps'"]),
+        ("training.steps=many", ["training.steps", "expected int"]),
+        ("policy=monk", ["policy", "'monk'", "did you mean 'monl'"]),
+        ("backbone.layer=2", ["'layer'", "did you mean 'layers'"]),
+        ("seconds=2", ["video", "17"]),
+        ("backbone.heads=5", ["avdit", "heads"]),
+        ("prediction=epsilon schedule.name=zero_terminal_snr", ["zero-terminal"]),
+    ],
+)
+def test_a_recipe_that_cannot_be_meant(made, command, tmp_path, override, parts):
+    _, run = made
+    sets = [word for one in override.split() for word in ("--set", one)]
+    words = ("train", run / "recipe.toml", "--data", run.parent / "store", "--out", tmp_path / "run", *sets)
+    refused(command(*words), *parts)
+    assert not (tmp_path / "run" / "checkpoints").exists()
+
+
+def test_a_checkpoint_that_was_tampered_with(made, command, tmp_path):
+    _, run = made
+
+    def broken(name):
+        copy = tmp_path / name
+        shutil.copytree(run, copy)
+        return copy, checkpoint.newest(copy / "checkpoints")
+
+    def generate(folder):
+        return command("generate", "joint", "--model", folder, "--out", tmp_path / "out.mp4", "--steps", 1)
+
+    truncated, path = broken("truncated")
+    weights = (path / "ema.safetensors").read_bytes()
+    (path / "ema.safetensors").write_bytes(weights[:-10])
+    refused(generate(truncated), "ema.safetensors", "truncated")
+
+    flipped, path = broken("flipped")
+    (path / "ema.safetensors").write_bytes(weights[:-1] + bytes([weights[-1] ^ 1]))
+    refused(generate(flipped), "ema.safetensors", "changed")
+
+    layout, path = broken("layout")
+    manifest = json.loads((path / "manifest.json").read_text())
+    manifest["layout"]["audio"]["segments"] = 107
+    (path / "manifest.json").write_text(json.dumps(manifest))
+    refused(generate(layout), "layout.audio.segments", "107", "106")
+
+    codec, path = broken("codec")
+    manifest = json.loads((path / "manifest.json").read_text())
+    manifest["codecs"]["audio"] = "0" * 64
+    (path / "manifest.json").write_text(json.dumps(manifest))
+    refused(generate(codec), "codecs.audio")
+
+    shutil.rmtree(broken("gone")[0] / "checkpoints")
+    refused(generate(tmp_path / "gone"), "no checkpoint")
+    assert not (tmp_path / "out.mp4").exists()
+
+
+def test_a_run_of_another_recipe_is_not_gone_on_with(made, command):
+    _, run = made
+    before = sorted(path.name for path in (run / "checkpoints").iterdir())
+    words = ("train", run / "recipe.toml", "--data", run.parent / "store", "--out", run)
+    refused(command(*words, "--set", "training.learning_rate=1e-2"), "training.learning_rate", "--out")
+    assert sorted(path.name for path in (run / "checkpoints").iterdir()) == before
+
+
+def test_nan_in_training_is_a_failed_run_that_keeps_the_last_checkpoint(made, command, tmp_path):
+    _, run = made
+    words = ("train", run / "recipe.toml", "--data", run.parent / "store", "--out", tmp_path / "run")
+    sets = ("--set", "training.steps=40", "--set", "training.checkpoint_every=1", "--set", "training.learning_rate=1e30")
+    code, message = command(*words, *sets)
+    assert code == 1, message
+    said = message.splitlines()[-1]
+    assert said.startswith("mmseqdiff: step ")
+    assert "the store's clips" in said
+    assert checkpoint.newest(tmp_path / "run" / "checkpoints") is not None

@@ -1,0 +1,47 @@
+"""Runs a law's test for every registered plugin of a kind: a test with an argument ``sampler`` runs for all samplers."""
+
+import pytest
+
+from mmseqdiff import load_plugins
+
+KINDS = ("schedule", "policy", "task", "plan", "sampler", "guidance")
+
+PARAMETERS = {
+    ("sampler", "ddim"): [{"eta": 0.0}, {"eta": 0.5}],
+    ("sampler", "ddpm"): [{"variance": "posterior"}, {"variance": "beta"}],
+    ("schedule", "zero_terminal_snr"): [{}, {"base": {"name": "cosine", "num_levels": 7}}],
+    ("schedule", "linear"): [{}, {"num_levels": 1}, {"num_levels": 10, "last": 0.9}],
+    ("policy", "mixture"): [{"policies": ["vanilla", "monl"], "weights": [1, 4]}],
+    ("policy", "per_segment"): [{}, {"reference": "audio"}],
+    ("policy", "per_segment_modality"): [{"granularity": "latent"}, {"granularity": "segment"}],
+    ("policy", "restricted"): [{"policy": "monl", "modalities": ["audio"], "rest": "per_segment"}],
+    ("policy", "task"): [{"task": "a2v"}],
+    ("policy", "with_clean"): [{"policy": "monl", "task": "v2a", "probability": 0.5}],
+    ("task", "cross_modal"): [{"modalities": ["video", "audio"]}],
+    ("task", "ranges"): [{"text": "video:0-0.625 audio:1/3-1.2 audio:1.5-2"}],
+    ("task", "continue"): [{}, {"length": 7, "frame_rate": 8}],
+    ("plan", "full"): [{"steps": 1}, {"steps": 3}, {"steps": 23}],
+    ("guidance", "cfg"): [{"scale": 1.0}, {"scale": 3.0, "modalities": ["video"], "start": 0.25, "stop": 0.5}],
+}
+"""Examples of parameters, for plugins that need some or whose laws should be tried with several."""
+
+
+def pytest_generate_tests(metafunc):
+    host = load_plugins()
+    for kind in KINDS:
+        if kind in metafunc.fixturenames:
+            examples = [
+                pytest.param((kind, name, parameters), id=" ".join([name, *map(str, parameters.values())]))
+                for name in host.names(kind)
+                for parameters in PARAMETERS.get((kind, name), [{}])
+            ]
+            metafunc.parametrize(kind, examples, indirect=True)
+
+
+@pytest.fixture
+def schedule(host, request):
+    kind, name, parameters = request.param
+    return host.build(kind, name, **parameters)
+
+
+policy = task = plan = sampler = guidance = schedule

@@ -1,0 +1,42 @@
+"""Two uncoupled cells on different plans equal two separate runs; pausing a cell for some rows changes nothing."""
+
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mmseqdiff.generate import generate
+from mmseqdiff.plan import SamplingPlan
+from mmseqdiff.testing import laws
+from mmseqdiff.testing.gaussian import GaussianWorld
+from mmseqdiff.testing.strategies import given_cells, keys, latents, layouts, plans, schedules
+
+SMALL = layouts(max_modalities=2, max_segments=2)
+
+
+@settings(max_examples=12)
+@given(data=st.data(), layout=SMALL, schedule_=schedules(), keys=keys())
+def test_law_8_every_cell_ends_as_if_alone_and_unpaused(sampler, data, layout, schedule_, keys):
+    denoiser = laws.CellwiseDenoiser(layout, schedule_, data.draw(st.sampled_from(laws.kinds_for(schedule_))))
+    plan = data.draw(plans(layout, data.draw(given_cells(layout)), schedule_.num_levels))
+    laws.check_uncoupled_cells_run_alone(sampler, denoiser, plan, data.draw(latents(layout)), keys)
+
+
+@settings(max_examples=12)
+@given(data=st.data(), layout=SMALL, schedule_=schedules(), keys=keys())
+def test_law_8_a_cell_that_waits_at_t_sees_the_others_as_given(sampler, data, layout, schedule_, keys):
+    denoiser = GaussianWorld.random(layout).denoiser(schedule_)  # here all cells are coupled
+    given = data.draw(given_cells(layout))
+    waiting = torch.zeros(layout.M, layout.N, dtype=torch.bool)
+    waiting[*data.draw(st.sampled_from((layout.valid & ~given).nonzero().tolist()))] = True
+
+    def plan(given, *heights):  # of the waiting cell and of the others, in every row
+        top = schedule_.num_levels * (layout.valid & ~given)
+        levels = torch.stack([torch.where(waiting, mine * top, others * top) for mine, others in heights])
+        return SamplingPlan(torch.unique_consecutive(levels.double(), dim=0), given, layout, schedule_.num_levels)
+
+    def run(plan, given):
+        return generate(denoiser, sampler, plan, keys, given=given, dtype=torch.float64)
+
+    first = run(plan(given, (1, 1), (1, 0.5), (1, 0), (0.5, 0), (0, 0)), data.draw(latents(layout, dtype=torch.float64)))
+    then = run(plan(layout.valid & ~waiting, (1, 0), (0.5, 0), (0, 0)), first)
+    assert all(torch.equal(first[name], then[name]) for name in first)

@@ -1,0 +1,168 @@
+"""MAGVIT-v2's promises: sizes, causality in both directions, still video, lengths."""
+
+import copy
+from fractions import Fraction
+
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from mmseqdiff_magvit2 import layers
+from mmseqdiff_magvit2.codec import Magvit2
+
+from mmseqdiff import random
+from mmseqdiff.testing.strategies import keys
+
+
+def codec(height=16, width=8, **parameters):
+    torch.manual_seed(0)
+    model = Magvit2(height, width, **{"channels": 8, "blocks": 1, "latent_channels": 3, **parameters}).double()
+    with torch.no_grad():
+        for weight in model.parameters():  # so that no gain is one and no bias zero
+            weight += 0.1 * torch.randn_like(weight)
+    return model.requires_grad_(False)
+
+
+def clip(frames=9, batch=1, height=16, width=8):
+    return torch.rand(batch, frames, height, width, 3, generator=torch.Generator().manual_seed(1)).double()
+
+
+@pytest.mark.parametrize(
+    ("parameters", "encoder", "decoder"),
+    [
+        ({}, 150.3, 225.5),
+        ({"kernel": 3}, 144.9, 225.5),
+        ({"channels": 64}, 37.6, 56.4),
+        ({"channels": 64, "blocks": 2}, 19.4, 38.3),
+    ],
+)
+def test_parameter_counts_are_the_official_ones(parameters, encoder, decoder):
+    with torch.device("meta"):
+        model = Magvit2(**parameters)
+    millions = [sum(weight.numel() for weight in part.parameters()) / 1e6 for part in (model.encoder, model.decoder)]
+    assert millions == pytest.approx([encoder, decoder], abs=0.05)
+
+
+MODELS = {kernel: codec(kernel=kernel) for kernel in (3, 4)}
+
+
+@pytest.mark.parametrize("kernel", [3, 4])
+@pytest.mark.parametrize("latents", [1, 2, 3, 4])
+def test_first_frames_give_first_latents_and_the_other_way_round(kernel, latents):
+    model, x = MODELS[kernel], clip(13)
+    frames = 1 + 4 * (latents - 1)
+    z = model.encode(x)
+    torch.testing.assert_close(model.encode(x[:, :frames]), z[:, :latents], rtol=0, atol=1e-10)
+    y = model.decoder(z)
+    assert y.shape == x.shape
+    torch.testing.assert_close(model.decoder(z[:, :latents]), y[:, :frames], rtol=0, atol=1e-10)
+
+
+def test_a_norm_over_time_would_break_the_promise_of_first_latents(monkeypatch):
+    def norm_over_time(x, groups, weight=None, bias=None):
+        return F.group_norm(x.movedim(-1, 1), groups, weight, bias, eps=1e-6).movedim(1, -1)
+
+    monkeypatch.setattr(layers, "normalise_frames", norm_over_time)
+    x = clip(13)
+    assert (MODELS[4].encode(x[:, :5]) - MODELS[4].encode(x)[:, :2]).abs().max() > 1e-3
+
+
+def test_a_latent_depends_on_its_own_last_frame_and_on_no_later_one():
+    x = clip(9).requires_grad_()
+    z = MODELS[4].encode(x)
+    for n in range(3):
+        (gradient,) = torch.autograd.grad(z[:, n].square().sum(), x, retain_graph=True)
+        reach = gradient.abs().amax((0, 2, 3, 4))
+        assert reach[4 * n] > 0
+        assert torch.equal(reach[4 * n + 1 :], torch.zeros(8 - 4 * n).double())
+
+
+def test_a_still_video_has_equal_latents():
+    z = MODELS[4].encode(clip(1).expand(-1, 13, -1, -1, -1))
+    assert (z - z[:, :1]).abs().max() < 1e-12
+
+
+def test_padding_with_zeros_would_break_the_promise_of_still_video(monkeypatch):
+    pad = F.pad
+    monkeypatch.setattr(F, "pad", lambda x, borders, mode: pad(x, borders))
+    z = MODELS[4].encode(clip(1).expand(-1, 13, -1, -1, -1))
+    assert (z - z[:, :1]).abs().max() > 1e-3
+
+
+@given(length=st.integers(-3, 40))
+def test_lengths_are_one_and_a_multiple_of_four(length):
+    model = MODELS[4]
+    if length >= 1 and length % 4 == 1:
+        assert model.segments(length) == (length + 3) // 4
+    else:
+        below = max(1, (length - 1) // 4 * 4 + 1)
+        with pytest.raises(ValueError, match=f"nearest are {below} and {below + 4}"):
+            model.segments(length)
+
+
+def test_the_clip_of_the_paper_lies_on_the_timeline_as_the_paper_says():
+    with torch.device("meta"):
+        track = Magvit2(128, 128, channels=8).track("video", 17, Fraction(8))
+    assert track.edges == tuple(Fraction(n, 8) for n in (0, 1, 5, 9, 13, 17))
+    assert track.shape == (5, 16, 16, 8)
+
+
+def test_pictures_and_sizes_that_do_not_fit_are_refused():
+    with pytest.raises(ValueError, match="multiples of 8"):
+        Magvit2(60, 64, channels=8, blocks=1)
+    with pytest.raises(ValueError, match="one entry between"):
+        Magvit2(64, 64, channels=8, blocks=1, temporal_downsample=(True, True))
+    with pytest.raises(ValueError, match=r"16 x 8, got 8 x 16"):
+        MODELS[4].encode(clip(1, height=8, width=16))
+    with pytest.raises(ValueError, match="nearest are 5 and 9"):
+        MODELS[4].encode(clip(8))
+
+
+def test_decoded_pictures_are_clipped_and_the_training_loss_sees_them_unclipped():
+    model, x = codec(), torch.zeros(1, 1, 16, 8, 3).double()
+    model.decoder.output.weight.zero_()
+    model.decoder.output.bias.fill_(-2.0)
+    assert torch.equal(model.decode(model.encode(x)), x)
+    terms = model.training_loss(x, torch.tensor([0]))
+    assert {name: float(term) for name, term in terms.items()} == {"reconstruction": 5 * 4.0}
+
+
+def test_edges_have_a_weight_and_shade_does_not_count_as_one():
+    model, x = codec(edge_weight=3.0), torch.zeros(1, 1, 16, 8, 3).double()
+    x[:, :, :, 4:] = 1  # one upright edge in seven differences of columns
+    model.decoder.output.weight.zero_()
+    terms = model.training_loss(x, torch.tensor([0]))
+    assert float(terms["edge"]) == pytest.approx(3 * (1 / 7) / 2)
+
+
+@settings(max_examples=5)
+@given(drawn=keys(2))
+def test_latent_noise_follows_from_the_keys_and_scales_with_the_latents(drawn):
+    model, x = codec(latent_noise=0.3), clip(5, batch=2)
+    terms = model.training_loss(x, drawn)
+    z = model.encode(x)
+    noise = random.normal(drawn, "latent_noise", z.shape[1:], z.dtype)
+    expected = 5 * (model.decoder(z + 0.3 * z.std((0, 1, 2, 3)) * noise) - x).square().mean()
+    torch.testing.assert_close(terms["reconstruction"], expected)
+    assert not torch.equal(expected, 5 * (model.decoder(z) - x).square().mean())
+
+
+def test_quality_is_in_decibels():
+    x = torch.zeros(2, 1, 16, 8, 3)
+    quality = MODELS[4].reconstruction_quality(x, x + torch.tensor([0.1, 0.01])[:, None, None, None, None])
+    torch.testing.assert_close(quality["psnr"], torch.tensor([20.0, 40.0]))
+
+
+def test_a_few_steps_of_training_lower_the_loss_and_every_weight_takes_part():
+    model = copy.deepcopy(MODELS[4]).requires_grad_(True).float()
+    optimiser, x = torch.optim.Adam(model.parameters(), lr=2e-3), clip(5).float()
+    losses = []
+    for _ in range(10):
+        optimiser.zero_grad()
+        loss = sum(model.training_loss(x, torch.tensor([0])).values())
+        loss.backward()
+        losses.append(loss.item())
+        optimiser.step()
+    assert losses[-1] < 0.6 * losses[0]
+    assert all(weight.grad.abs().max() > 0 for weight in model.parameters())
