@@ -52,7 +52,7 @@ class Assembly:
         schedule, policy = recipe.schedule.build(host, "schedule"), recipe.policy.build(host, "policy")
         backbone = host.build("backbone", recipe.backbone.name, layout=layout, **recipe.backbone.parameters)
         try:
-            denoiser = NetworkDenoiser(backbone, schedule, layout, recipe.prediction)
+            denoiser = NetworkDenoiser(backbone, schedule, layout, recipe.prediction, recipe.self_condition_limit)
         except ValueError as error:
             raise RecipeError(f"recipe {recipe.name!r}: {error}") from error
         return cls(recipe, host, modalities, layout, schedule, policy, backbone, denoiser)

@@ -79,7 +79,7 @@ class Modality:
         Raises:
             ValueError: if the codec cannot take a clip of that length.
         """
-        return self.codec.track(name, self.format.shape(seconds)[0], self.format.rate)
+        return self.codec.track(name, self.format.shape(seconds), self.format.rate)
 
     def read(self, path: Path, start: Fraction, seconds: Fraction) -> Float[Tensor, "time ..."]:
         """The signal of ``[start, start + seconds)`` of a file.

@@ -22,7 +22,9 @@ def plan_as_text(plan: SamplingPlan, rows: int = 9) -> str:
     for track, row, given in zip(plan.layout.tracks, range(plan.layout.M), plan.given):
         lines.append(f"{track.modality}: {track.segments} segments, {int(given.sum())} given")
         for r in shown:
-            shades = (plan.levels[r, row, : track.segments] / plan.num_levels * (len(_SHADES) - 1)).ceil().long().tolist()
+            shades = (
+                (plan.levels[r, row, : track.segments] / plan.num_levels * (len(_SHADES) - 1)).ceil().long().tolist()
+            )
             cells = "".join("=" if fixed else _SHADES[shade] for shade, fixed in zip(shades, given.tolist()))
             lines.append(f"{'step':>{width}} {r:>4}  {cells}")
     return "\n".join(lines)

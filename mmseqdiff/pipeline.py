@@ -131,7 +131,9 @@ class Pipeline:
 
     def plan(self, task: Task, plan: Component | None = None, steps: int | None = None) -> SamplingPlan:
         """The plan for a task; see :func:`plan_task`."""
-        return plan_task(self.assembly.recipe, self.assembly.host, self.layout, self.assembly.schedule, task, plan, steps)
+        return plan_task(
+            self.assembly.recipe, self.assembly.host, self.layout, self.assembly.schedule, task, plan, steps
+        )
 
     def read(self, task: Task, files: Mapping[str, Path], start: Fraction, conditions: str) -> dict[str, Tensor]:
         """Signals ``(1, time, …)`` of a clip's length, read from files; zero where nothing may be read.
@@ -240,9 +242,7 @@ class Pipeline:
         keys = random.example_keys(seed, range(num))
         decoded = self.decode(self.sample(made, keys, given, sampler=sampler, guidance=guidance, progress=progress))
         formats = {name: modality.format for name, modality in self.assembly.modalities.items()}
-        return [
-            GeneratedClip({name: signal[n].cpu() for name, signal in decoded.items()}, formats) for n in range(num)
-        ]
+        return [GeneratedClip({name: signal[n].cpu() for name, signal in decoded.items()}, formats) for n in range(num)]
 
 
 def find_model(host: Host, model: Path | str | None = None) -> Path:

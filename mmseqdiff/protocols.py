@@ -226,8 +226,12 @@ class Codec(Protocol):
         """
         ...
 
-    def track(self, modality: str, length: int, rate: Fraction) -> Track:
-        """Where the latents of a signal of ``length`` frames or samples at ``rate`` a second lie on the timeline."""
+    def track(self, modality: str, shape: tuple[int, ...], rate: Fraction) -> Track:
+        """Where the latents of a signal ``(time, …)`` of this shape, at ``rate`` a second, lie on the timeline.
+
+        Raises:
+            ValueError: if the codec cannot take that shape.
+        """
         ...
 
     def encode(self, signal: Float[Tensor, "batch time ..."]) -> Float[Tensor, "batch segment ..."]:

@@ -37,13 +37,35 @@ def _rate(instance: object, attribute: attrs.Attribute, value: float | Fraction)
         raise ValueError(f"{attribute.name} must lie in [0, 1], got {value}")
 
 
+def _plain(value: Any) -> Any:
+    """The value as TOML would give it back: tables and lists of numbers and strings, without None."""
+    if isinstance(value, Component):
+        return {"name": value.name, **value.parameters}
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items() if item is not None}
+    if isinstance(value, tuple | list):
+        return [_plain(item) for item in value]
+    return str(value) if isinstance(value, Fraction) else value
+
+
+def _beta(instance: object, attribute: attrs.Attribute, value: tuple[float, float]) -> None:
+    if not all(0 <= beta < 1 for beta in value):
+        raise ValueError(f"{attribute.name} must lie in [0, 1), got {value}")
+
+
+def _weights(instance: object, attribute: attrs.Attribute, value: Mapping[str, float]) -> None:
+    for name, weight in value.items():
+        if not weight >= 0:
+            raise ValueError(f"{attribute.name} of {name!r} must not be negative, got {weight}")
+
+
 @attrs.frozen
 class Component:
     """A plugin by name, with its parameters; in TOML a table with a ``name``, or the bare name."""
 
     name: str
     parameters: Mapping[str, Any] = attrs.field(
-        factory=dict, converter=lambda items: MappingProxyType(dict(items)), hash=False
+        factory=dict, converter=lambda items: MappingProxyType(_plain(items)), hash=False
     )
 
     @classmethod
@@ -93,12 +115,12 @@ class Training:
     accumulate: int = attrs.field(default=1, validator=_positive)
     learning_rate: float = attrs.field(default=5e-4, validator=_positive)
     warmup_steps: int = attrs.field(default=5_000, validator=_not_negative)
-    betas: tuple[float, float] = (0.9, 0.99)
+    betas: tuple[float, float] = attrs.field(default=(0.9, 0.99), validator=_beta)
     weight_decay: float = attrs.field(default=0.0, validator=_not_negative)
     clip_norm: float = attrs.field(default=1.0, validator=_positive)
     ema_decay: float = attrs.field(default=0.9999, validator=_rate)
     self_condition_rate: float = attrs.field(default=0.9, validator=_rate)
-    loss_weights: Mapping[str, float] = attrs.field(factory=dict, hash=False)
+    loss_weights: Mapping[str, float] = attrs.field(factory=dict, validator=_weights, hash=False)
     reduction: str = attrs.field(default="mean", validator=attrs.validators.in_(("mean", "element")))
     precision: str = attrs.field(default="float32", validator=attrs.validators.in_(("float32", "bfloat16")))
     seed: int = 0
@@ -138,7 +160,7 @@ class CodecTraining:
     image_batch_size: int = attrs.field(default=64, validator=_positive)
     learning_rate: float = attrs.field(default=1e-4, validator=_positive)
     warmup_steps: int = attrs.field(default=500, validator=_not_negative)
-    betas: tuple[float, float] = (0.5, 0.99)
+    betas: tuple[float, float] = attrs.field(default=(0.5, 0.99), validator=_beta)
     clip_norm: float = attrs.field(default=1.0, validator=_positive)
     ema_decay: float = attrs.field(default=0.999, validator=_rate)
     precision: str = attrs.field(default="float32", validator=attrs.validators.in_(("float32", "bfloat16")))
@@ -168,6 +190,7 @@ class Recipe:
         schedule: the noise schedule.
         policy: where training takes its timestep matrices from.
         prediction: ``epsilon``, ``x0``, ``v`` or ``velocity``.
+        self_condition_limit: what the network sees of its own estimates is clamped to ± this.
         training: how the denoiser is trained.
         codec_training: modality → how its codec is trained.
         sampling: how it samples unless told otherwise.
@@ -181,6 +204,7 @@ class Recipe:
     schedule: Component = Component("linear")
     policy: Component = Component("monl")
     prediction: str = attrs.field(default="epsilon", validator=attrs.validators.in_(("epsilon", "x0", "v", "velocity")))
+    self_condition_limit: float = attrs.field(default=4.0, validator=_positive)
     training: Training = Training()
     codec_training: Mapping[str, CodecTraining] = attrs.field(factory=dict, hash=False)
     sampling: Sampling = Sampling()

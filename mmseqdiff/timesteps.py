@@ -54,12 +54,11 @@ def check(t: Float[Tensor, "*batch modality segment"], layout: Layout, num_level
     if t.shape[-2:] != (layout.M, layout.N):
         raise ValueError(f"the layout has a {layout.M} x {layout.N} timestep matrix, got {tuple(t.shape)}")
     wrong = ~((t >= 0) & (t <= num_levels)) | (~layout.valid.to(t.device) & (t != 0))
-    wrong = wrong.reshape(-1, layout.M, layout.N).any(0)
     if wrong.any():
-        m, n = wrong.nonzero()[0].tolist()
+        *row, m, n = wrong.nonzero()[0].tolist()
         where = layout.describe(m, n) if layout.valid[m, n] else f"padding cell ({layout.modalities[m]}, {n})"
         expected = f"a level in [0, {num_levels}]" if layout.valid[m, n] else "level 0"
-        raise ValueError(f"{where} has level {t[..., m, n].flatten().tolist()[:4]}, expected {expected}")
+        raise ValueError(f"{where} has level {t[*row, m, n]:g}, expected {expected}")
 
 
 def expand(cells: Shaped[Tensor, "batch segment_m"], like: Tensor) -> Tensor:

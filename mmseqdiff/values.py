@@ -7,8 +7,9 @@ from typing import Any
 
 import attrs
 import cattrs
+from cattrs.errors import AttributeValidationNote, IterableValidationNote
 
-__all__ = ["closest", "make_converter", "reasons"]
+__all__ = ["closest", "make_converter", "message", "reasons"]
 
 
 def closest(word: str, known: Iterable[str]) -> str:
@@ -66,15 +67,21 @@ def reasons(error: BaseException, path: str = "") -> list[str]:
     if isinstance(error, KeyError):
         parent = path.lstrip(".").rpartition(".")[0]  # the path ends with the missing key itself
         return [f"{parent and parent + ': '}the key {error.args[0]!r} is missing"]
-    return [f"{where}{error}"]
+    if isinstance(error, TypeError | AttributeError):
+        return [f"{where}expected a table or a list"]  # all that a converter does with a value it cannot walk through
+    return [f"{where}{message(error)}"]
+
+
+def message(error: BaseException) -> str:
+    """What an error says, without the further arguments that some validators of attrs add."""
+    return str(error.args[0]) if error.args else str(error)
 
 
 def _place(error: BaseException) -> str:
     """Where in its parent an error lies, as the converter noted it."""
     for note in getattr(error, "__notes__", ()):
-        name = getattr(note, "name", None)
-        if name is None:
-            name = getattr(note, "index", None)
-        if name is not None:
-            return f".{name}"
+        if isinstance(note, AttributeValidationNote):
+            return f".{note.name}"
+        if isinstance(note, IterableValidationNote):
+            return f".{note.index}"
     return ""

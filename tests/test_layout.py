@@ -40,7 +40,15 @@ def test_avdit_tasks_give_these_cells():
 
 def test_intervals_are_half_open():
     track = Track("pose", [0, Fraction(1, 10), 1])
-    assert [track.segment_at(Fraction(time)) for time in ("-1", "0", "0.0999", "0.1", "0.999", "1", "7")] == [0, 0, 0, 1, 1, 1, 1]
+    assert [track.segment_at(Fraction(time)) for time in ("-1", "0", "0.0999", "0.1", "0.999", "1", "7")] == [
+        0,
+        0,
+        0,
+        1,
+        1,
+        1,
+        1,
+    ]
     layout = Layout([Track("pose", [0, 1, 2]), Track("fine", [0, 1, Fraction(6, 5)])])  # the tolerance is a tenth
     tenth, little = Fraction(1, 10), Fraction(1, 1000)
     assert layout.cells("pose", tenth, 2).tolist() == [True, True], "on the left a cell may stick out by the tolerance"
@@ -74,7 +82,9 @@ def test_the_whole_clip_gives_every_cell(data, layout):
 def test_split_and_stack_are_inverse(data, layout, batch):
     matrix = torch.arange(layout.M * layout.N).reshape(layout.M, layout.N).expand(*batch, -1, -1)
     rows = layout.split(matrix)
-    assert [rows[track.modality].shape for track in layout.tracks] == [(*batch, track.segments) for track in layout.tracks]
+    assert [rows[track.modality].shape for track in layout.tracks] == [
+        (*batch, track.segments) for track in layout.tracks
+    ]
     assert torch.equal(layout.stack(rows), torch.where(layout.valid, matrix, 0))
     assert layout.stack(layout.split(layout.valid)).dtype == torch.bool
 

@@ -23,8 +23,8 @@ class Blocks(torch.nn.Module):
             raise ValueError(f"a multiple of 4 samples is needed, not {length}")
         return length // 4
 
-    def track(self, modality, length, rate):
-        return Track(modality, uniform_edges(self.segments(length), rate / 4), channels=4)
+    def track(self, modality, shape, rate):
+        return Track(modality, uniform_edges(self.segments(shape[0]), rate / 4), channels=4)
 
     def encode(self, signal):
         return self.gain * signal.unflatten(1, (-1, 4))

@@ -55,7 +55,9 @@ def test_one_changed_bit_of_a_key_changes_half_of_the_draw():
     keys = random.example_keys(0, range(400)).numpy()
     for bit in (0, 31, 32, 63):
         other = keys ^ np.int64(np.uint64(1) << np.uint64(bit))
-        changed = bits_of(random.fold(torch.tensor(keys), 1).numpy()) ^ bits_of(random.fold(torch.tensor(other), 1).numpy())
+        changed = bits_of(random.fold(torch.tensor(keys), 1).numpy()) ^ bits_of(
+            random.fold(torch.tensor(other), 1).numpy()
+        )
         assert abs(changed.mean() - 0.5) < 0.02
         assert abs(changed.mean(0) - 0.5).max() < 0.15
 

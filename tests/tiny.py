@@ -13,8 +13,6 @@ from mmseqdiff.train.denoiser import train_denoiser
 from mmseqdiff.train.latents import encode_to_store
 
 OVERRIDES = (
-    "modalities.video.codec.height=64",
-    "modalities.video.codec.width=64",
     "modalities.video.codec.channels=4",
     "modalities.audio.codec.channels=2",
     "modalities.audio.codec.latent_channels=4",

@@ -11,7 +11,9 @@ __all__ = ["generate"]
 def generate(
     task: Annotated[str, typer.Argument(help="NAME, NAME:key=value,… or given ranges as 'video:0-0.625 audio:0-2'.")],
     out: Annotated[Path, typer.Option(help="The file to write: .mp4, .mov, or .mkv (lossless).")],
-    model: Annotated[str | None, typer.Option(help="A run's folder, or a shipped model; the demo's by default.")] = None,
+    model: Annotated[
+        str | None, typer.Option(help="A run's folder, or a shipped model; the demo's by default.")
+    ] = None,
     video: Annotated[Path | None, typer.Option(help="The file that given video is read from.")] = None,
     audio: Annotated[Path | None, typer.Option(help="The file that given audio is read from.")] = None,
     input_: Annotated[list[str] | None, typer.Option("--input", help="MODALITY=FILE, for any modality.")] = None,
@@ -19,7 +21,9 @@ def generate(
     steps: Annotated[int | None, typer.Option(help="Sampling steps; the recipe's if not given.")] = None,
     sampler: Annotated[str | None, typer.Option(help="NAME or NAME:key=value,…; the recipe's if not given.")] = None,
     guidance: Annotated[str | None, typer.Option(help="NAME or NAME:key=value,…; the recipe's if not given.")] = None,
-    conditions: Annotated[str, typer.Option(help="'ranges', or 'clip': encode the whole clip, which leaks.")] = "ranges",
+    conditions: Annotated[
+        str, typer.Option(help="'ranges', or 'clip': encode the whole clip, which leaks.")
+    ] = "ranges",
     seed: Annotated[int, typer.Option(help="The samples follow from it.")] = 0,
     num: Annotated[int, typer.Option(help="How many clips; more than one are numbered.")] = 1,
     device: Annotated[str, typer.Option(help="Where to sample: cpu, cuda …")] = "cpu",

@@ -44,6 +44,8 @@ def converter(host: "Host") -> cattrs.Converter:
                 if "name" not in value:
                     raise ValueError(f"expected the name of a {kind}, or a table with its 'name', got {dict(value)!r}")
                 return host.build(kind, value["name"], **{key: item for key, item in value.items() if key != "name"})
+            if not isinstance(value, protocol):
+                raise ValueError(f"expected a {kind}, by name or built already, got {value!r}")
             return value
 
         return convert
@@ -85,8 +87,6 @@ def structure(host: "Host", factory: Callable[..., Any], parameters: Mapping[str
             continue
         try:
             arguments[name] = made.structure(value, annotation)
-        except PluginError:
-            raise
         except Exception as error:
             raise PluginError(f"{where}: parameter {'; '.join(reasons(error, name))}") from error
     return arguments

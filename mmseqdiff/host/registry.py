@@ -17,7 +17,7 @@ import pluggy
 
 from mmseqdiff.errors import PluginError
 from mmseqdiff.host import hookspecs
-from mmseqdiff.values import closest
+from mmseqdiff.values import closest, message
 
 __all__ = ["KINDS", "Host", "Registration", "load_plugins"]
 
@@ -77,10 +77,9 @@ class Host:
                 that it declared is kept.
         """
         if self.manager.has_plugin(name):
-            origins = {entry.origin for entry in self._registrations.values() if entry.plugin == name}
+            first = [f", of {entry.origin}" for entry in self.registrations() if entry.plugin == name][:1]
             raise PluginError(
-                f"{distribution or 'a plugin registered by hand'}: there is already a plugin named {name!r}"
-                + f", of {origins.pop()}" * bool(origins)
+                f"{distribution or 'a plugin added by hand'}: there is already a plugin named {name!r}{''.join(first)}"
             )
         found: dict[tuple[str, str], Registration] = {}
 
@@ -181,7 +180,7 @@ class Host:
         try:
             return factory(**arguments)
         except (TypeError, ValueError) as error:
-            raise PluginError(f"{where}: {error}") from error
+            raise PluginError(f"{where}: {message(error)}") from error
 
 
 def load_plugins(only: Callable[[str], bool] = lambda name: True) -> Host:

@@ -48,7 +48,9 @@ def encode_to_store(
     layout = layout_of(recipe, modalities)
     for name in layout.modalities:
         if name not in codecs:
-            raise StoreError(f"no codec was named for {name!r}: pass --codec {name}=FOLDER, as `mmseqdiff train-codec` made it")
+            raise StoreError(
+                f"no codec was named for {name!r}: pass --codec {name}=FOLDER, as `mmseqdiff train-codec` made it"
+            )
     hashes = {name: load_codec(modality.codec, codecs[name]) for name, modality in modalities.items()}
     for modality in modalities.values():
         modality.codec.to(device).eval()
@@ -58,6 +60,4 @@ def encode_to_store(
         for file in ("codec.safetensors", "manifest.json"):
             if (codecs[name] / file).resolve() != (out / "codecs" / name / file).resolve():
                 shutil.copyfile(codecs[name] / file, out / "codecs" / name / file)
-    return encode_folder(
-        folder, store, modalities, recipe.seconds, stride=stride, batch_size=batch_size, device=device
-    )
+    return encode_folder(folder, store, modalities, recipe.seconds, stride=stride, batch_size=batch_size, device=device)

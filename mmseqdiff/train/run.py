@@ -144,6 +144,7 @@ def load_run(run: Path, host: Host, device: torch.device | str = "cpu", *, path:
     except KeyError as error:
         raise CheckpointError(f"{path / 'manifest.json'} is damaged: it says nothing of {error}") from error
     expected = describe(assembly, load_codecs(assembly, run / "codecs"))
+    del expected["recipe"]  # it is the manifest's own, but for fields that recipes did not have yet
     checkpoint.check_description(manifest, expected, str(path))
     checkpoint.load_into(assembly.backbone, checkpoint.load_group(path, "ema"), str(path))
     for module in (assembly.backbone, *(modality.codec for modality in assembly.modalities.values())):

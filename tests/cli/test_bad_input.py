@@ -136,7 +136,14 @@ def test_a_run_of_another_recipe_is_not_gone_on_with(made, command):
 def test_nan_in_training_is_a_failed_run_that_keeps_the_last_checkpoint(made, command, tmp_path):
     _, run = made
     words = ("train", run / "recipe.toml", "--data", run.parent / "store", "--out", tmp_path / "run")
-    sets = ("--set", "training.steps=40", "--set", "training.checkpoint_every=1", "--set", "training.learning_rate=1e30")
+    sets = (
+        "--set",
+        "training.steps=40",
+        "--set",
+        "training.checkpoint_every=1",
+        "--set",
+        "training.learning_rate=1e30",
+    )
     code, message = command(*words, *sets)
     assert code == 1, message
     said = message.splitlines()[-1]

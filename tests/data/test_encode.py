@@ -46,8 +46,8 @@ class Numbers:
 
 
 class Halves(torch.nn.Module):
-    def track(self, modality, length, rate):
-        return Track(modality, uniform_edges(length // 2, rate / 2), channels=2)
+    def track(self, modality, shape, rate):
+        return Track(modality, uniform_edges(shape[0] // 2, rate / 2), channels=2)
 
     def encode(self, signal):
         return signal.unflatten(1, (-1, 2)) / 2
@@ -189,8 +189,8 @@ class Averages(torch.nn.Module):
         super().__init__()
         self.block = block
 
-    def track(self, modality, length, rate):
-        return Track(modality, uniform_edges(length // self.block, rate / self.block), channels=1)
+    def track(self, modality, shape, rate):
+        return Track(modality, uniform_edges(shape[0] // self.block, rate / self.block), channels=1)
 
     def encode(self, signal):
         return signal.unflatten(1, (-1, self.block)).flatten(2).mean(2, keepdim=True)

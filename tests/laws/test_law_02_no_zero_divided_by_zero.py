@@ -30,7 +30,10 @@ def test_law_2_corruption_is_exact_and_so_is_its_gradient(data, layout, schedule
     dtype = data.draw(DTYPES)
     z0, noise = (data.draw(latents(layout, dtype=dtype)) for _ in range(2))
     t = data.draw(timesteps(layout, schedule_.num_levels))
-    z0 = {name: (-0.0 * value).requires_grad_() if data.draw(st.booleans()) else value.requires_grad_() for name, value in z0.items()}
+    z0 = {
+        name: (-0.0 * value).requires_grad_() if data.draw(st.booleans()) else value.requires_grad_()
+        for name, value in z0.items()
+    }
     noisy = ForwardProcess(schedule_, layout).corrupt(z0, noise, t)
     sum(value.sum() for value in noisy.values()).backward()
     pure = schedule_.angle == math.pi / 2
@@ -64,7 +67,9 @@ def test_law_2_conversions_are_finite_and_exact_where_clean(kind, data, layout):
         converted = getattr(prediction, other)
         assert all(latent.isfinite().all() for latent in converted.values())
         wanted = [*z.values(), *value.values()]
-        gradients = torch.autograd.grad(sum(latent.sum() for latent in converted.values()), wanted, allow_unused=True, retain_graph=True)
+        gradients = torch.autograd.grad(
+            sum(latent.sum() for latent in converted.values()), wanted, allow_unused=True, retain_graph=True
+        )
         assert all(gradient is None or gradient.isfinite().all() for gradient in gradients)
 
 

@@ -17,7 +17,9 @@ AUDIO = Track("audio", uniform_edges(106, 50), (), 1024)
 def test_law_3_a_segment_lies_in_the_interval_that_holds_its_midpoint(data, layout):
     reference = data.draw(st.none() | st.sampled_from(layout.modalities))
     table = layout.correspondence(reference)
-    intervals = (layout.track(reference) if reference else min(layout.tracks, key=lambda track: track.segments)).intervals
+    intervals = (
+        layout.track(reference) if reference else min(layout.tracks, key=lambda track: track.segments)
+    ).intervals
     for m, track in enumerate(layout.tracks):
         for n, (left, right) in enumerate(track.intervals):
             middle = (left + right) / 2

@@ -117,7 +117,9 @@ def test_law_7_padding_is_neither_noised_nor_given(case):
     m, n = (~layout.valid).nonzero()[0].tolist()
     levels, given = case.plan.levels.clone(), case.plan.given.clone()
     levels[0, m, n], given[m, n] = 1, True
-    with pytest.raises(PlanError, match=rf"^padding cell \({layout.modalities[m]}, {n}\) has level .*, expected level 0"):
+    with pytest.raises(
+        PlanError, match=rf"^padding cell \({layout.modalities[m]}, {n}\) has level .*, expected level 0"
+    ):
         attrs.evolve(case.plan, levels=levels)
     with pytest.raises(PlanError, match="given cells must be a .* boolean that is False in padding"):
         attrs.evolve(case.plan, given=given)

@@ -37,6 +37,8 @@ def test_law_8_a_cell_that_waits_at_t_sees_the_others_as_given(sampler, data, la
     def run(plan, given):
         return generate(denoiser, sampler, plan, keys, given=given, dtype=torch.float64)
 
-    first = run(plan(given, (1, 1), (1, 0.5), (1, 0), (0.5, 0), (0, 0)), data.draw(latents(layout, dtype=torch.float64)))
+    first = run(
+        plan(given, (1, 1), (1, 0.5), (1, 0), (0.5, 0), (0, 0)), data.draw(latents(layout, dtype=torch.float64))
+    )
     then = run(plan(layout.valid & ~waiting, (1, 0), (0.5, 0), (0, 0)), first)
     assert all(torch.equal(first[name], then[name]) for name in first)

@@ -20,7 +20,9 @@ SEEDS = st.integers(-(2**63), 2**63 - 1)
 
 @given(seed=SEEDS, layout=layouts(), samples=st.lists(st.integers(0, 2**40), min_size=1, max_size=4), data=st.data())
 def test_law_9_noise_does_not_depend_on_the_batch(seed, layout, samples, data):
-    counts = torch.tensor(data.draw(st.lists(st.integers(0, 5), min_size=layout.N, max_size=layout.N))).expand(layout.M, -1)
+    counts = torch.tensor(data.draw(st.lists(st.integers(0, 5), min_size=layout.N, max_size=layout.N))).expand(
+        layout.M, -1
+    )
     dtype = data.draw(st.sampled_from([torch.float32, torch.float64]))
     together = normal_latents(layout, random.example_keys(seed, samples), "step", counts, dtype)
     for b, sample in enumerate(samples):
@@ -70,7 +72,9 @@ def test_law_9_noise_does_not_depend_on_the_device(device, data, layout, keys):
     if device == "cpu":
         pytest.skip("needs a second device: --device cuda")
     here, there = normal_latents(layout, keys, "start"), normal_latents(layout, keys.to(device), "start")
-    assert torch.equal(random.integers(keys, "levels", 1, 1000, (7,)), random.integers(keys.to(device), "levels", 1, 1000, (7,)).cpu())
+    assert torch.equal(
+        random.integers(keys, "levels", 1, 1000, (7,)), random.integers(keys.to(device), "levels", 1, 1000, (7,)).cpu()
+    )
     for name in here:
         torch.testing.assert_close(there[name].cpu(), here[name], rtol=0, atol=1e-6)
 

@@ -16,7 +16,17 @@ def environment(tmp_path_factory):
     """This environment, with mmseqdiff-heartbeat installed by pip in a folder of its own."""
     site = tmp_path_factory.mktemp("site")
     subprocess.run(
-        [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(site), str(HERE / "mmseqdiff-heartbeat")],
+        [
+            sys.executable,
+            "-m",
+            "pip",
+            "install",
+            "--quiet",
+            "--no-deps",
+            "--target",
+            str(site),
+            str(HERE / "mmseqdiff-heartbeat"),
+        ],
         check=True,
     )
     return {**os.environ, "PYTHONPATH": str(site)}

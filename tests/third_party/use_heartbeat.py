@@ -23,7 +23,7 @@ name = "video"
 frame_rate = 8
 height = 16
 width = 16
-codec = { name = "magvit2", height = 16, width = 16, channels = 4, multipliers = [1, 1, 1, 1], blocks = 1, latent_channels = 4 }
+codec = { name = "magvit2", channels = 4, multipliers = [1, 1, 1, 1], blocks = 1, latent_channels = 4 }
 
 [modalities.audio]
 name = "audio"

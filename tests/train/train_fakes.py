@@ -38,8 +38,8 @@ class PairCodec(nn.Module, Codec):
             raise ValueError(f"this codec takes even lengths, not {length}")
         return length // 2
 
-    def track(self, modality: str, length: int, rate: Fraction) -> Track:
-        return Track(modality, uniform_edges(self.segments(length), rate / 2), (), self.channels)
+    def track(self, modality: str, shape: tuple[int, ...], rate: Fraction) -> Track:
+        return Track(modality, uniform_edges(self.segments(shape[0]), rate / 2), (), self.channels)
 
     def encode(self, signal: Tensor) -> Tensor:
         return self.encoder(signal.unflatten(1, (-1, 2)))

@@ -33,8 +33,6 @@ class Magvit2(nn.Module, Codec):
     """The video codec. A signal is ``(B, frames, height, width, 3)`` in [0, 1].
 
     Args:
-        height: rows of a picture, a multiple of the spatial stride.
-        width: columns of a picture, likewise.
         channels: width of the first layer.
         multipliers: the width at every resolution over ``channels``, finest first; the picture is halved between two.
         blocks: residual blocks at every resolution, and in the middle.
@@ -48,13 +46,11 @@ class Magvit2(nn.Module, Codec):
             that the decoder forgives a generated latent its errors.
 
     Raises:
-        ValueError: if the picture's size is no multiple of the stride, or ``temporal_downsample`` has the wrong length.
+        ValueError: if ``temporal_downsample`` has the wrong length.
     """
 
     def __init__(
         self,
-        height: int = 128,
-        width: int = 128,
         *,
         channels: int = 128,
         multipliers: tuple[int, ...] = (1, 2, 2, 4),
@@ -75,16 +71,12 @@ class Magvit2(nn.Module, Codec):
             )
         self.stride = 2 ** sum(temporal_downsample) if temporal else 1
         self.spatial_stride = 2 ** len(temporal_downsample)
-        if height % self.spatial_stride or width % self.spatial_stride:
-            raise ValueError(f"height {height} and width {width} must be multiples of {self.spatial_stride}")
-        self.height, self.width, self.latent_channels = height, width, latent_channels
+        self.latent_channels = latent_channels
         self.reconstruction_weight, self.edge_weight = reconstruction_weight, edge_weight
         self.latent_noise = latent_noise
 
         self._image_codec = partial(
             Magvit2,
-            height,
-            width,
             channels=channels,
             multipliers=multipliers,
             blocks=blocks,
@@ -117,24 +109,33 @@ class Magvit2(nn.Module, Codec):
             )
         return 1 + (length - 1) // self.stride
 
-    def track(self, modality: str, length: int, rate: Fraction) -> Track:
+    def grid(self, height: int, width: int) -> tuple[int, int]:
+        """Rows and columns of the latents of pictures.
+
+        Raises:
+            ValueError: if the picture's size is no multiple of the spatial stride.
+        """
+        stride = self.spatial_stride
+        if height % stride or width % stride:
+            raise ValueError(
+                f"pictures of {height} x {width} do not fit this codec: both must be multiples of {stride}"
+            )
+        return height // stride, width // stride
+
+    def track(self, modality: str, shape: tuple[int, ...], rate: Fraction) -> Track:
         """The first latent lasts one frame, the others ``s``: edges 0, 1, 1 + s, 1 + 2 s … over ``rate``."""
-        ends = [Fraction(1 + self.stride * n) / Fraction(rate) for n in range(self.segments(length))]
-        grid = (self.height // self.spatial_stride, self.width // self.spatial_stride)
-        return Track(modality, (Fraction(0), *ends), grid, self.latent_channels)
+        frames, height, width, _ = shape
+        ends = [Fraction(1 + self.stride * n) / Fraction(rate) for n in range(self.segments(frames))]
+        return Track(modality, (Fraction(0), *ends), self.grid(height, width), self.latent_channels)
 
     def encode(self, signal: Pictures) -> LatentGrid:
         """Latents, Eq. (1).
 
         Raises:
-            ValueError: if the number of frames or the size of the pictures is not the codec's.
+            ValueError: if the codec cannot take that number of frames or that size of pictures.
         """
         self.segments(signal.shape[1])
-        if signal.shape[2:4] != (self.height, self.width):
-            raise ValueError(
-                f"the codec was built for pictures of {self.height} x {self.width}, got "
-                f"{signal.shape[2]} x {signal.shape[3]}: set its height and width to those of the modality"
-            )
+        self.grid(signal.shape[2], signal.shape[3])
         return self.encoder(signal)
 
     def decode(self, latents: LatentGrid) -> Pictures:

@@ -17,14 +17,5 @@ def video(codec: Codec, frame_rate: Fraction, height: int, width: int) -> Modali
         frame_rate: frames a second; files at other rates are resampled.
         height: rows of a picture; files of other sizes are cropped and resized.
         width: columns of a picture.
-
-    Raises:
-        ValueError: if the codec was built for another size.
     """
-    built = (getattr(codec, "height", height), getattr(codec, "width", width))
-    if built != (height, width):
-        raise ValueError(
-            f"the video is {height} x {width}, but its codec was built for {built[0]} x {built[1]}: "
-            "give both the same height and width"
-        )
     return Modality(codec=codec, format=VideoFormat(rate=frame_rate, height=height, width=width))

@@ -51,6 +51,11 @@ def register(add):
     add("task", "continue", f"{tasks}:continuation", summary="the first part of every modality is given")
     add("task", "inpaint", f"{tasks}:inpainting", summary="all but a stretch of time is given")
     add("task", "interpolate", f"{tasks}:interpolation", summary="the first and the last part are given")
-    add("task", "ranges", f"{tasks}:parse_ranges", summary="any stretches of time per modality, as video:0-0.625 audio:0-2")
+    add(
+        "task",
+        "ranges",
+        f"{tasks}:parse_ranges",
+        summary="any stretches of time per modality, as video:0-0.625 audio:0-2",
+    )
 
     add("plan", "full", "mmseqdiff_noise.plans:Full", summary="all cells that are not given go from T to 0 together")

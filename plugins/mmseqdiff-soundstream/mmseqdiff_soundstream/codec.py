@@ -78,9 +78,9 @@ class SoundStream(nn.Module, Codec):
             raise ValueError(f"{length} samples are too short for this codec: it needs {self.hop} samples or more")
         return length // self.hop
 
-    def track(self, modality: str, length: int, rate: Fraction) -> Track:
+    def track(self, modality: str, shape: tuple[int, ...], rate: Fraction) -> Track:
         """Latent n lies at ``[n, n + 1) · hop / rate`` seconds and is one token of ``latent_channels`` numbers."""
-        edges = uniform_edges(self.segments(length), Fraction(rate) / self.hop)
+        edges = uniform_edges(self.segments(shape[0]), Fraction(rate) / self.hop)
         return Track(modality, edges, grid=(), channels=self.latent_channels)
 
     def crop(self, signal: Float[Tensor, "batch sample"]) -> Float[Tensor, "batch sample_cropped"]:

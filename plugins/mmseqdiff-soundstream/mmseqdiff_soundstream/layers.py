@@ -10,8 +10,12 @@ In (1) s zeros stand for the block before the first, so that y_i sees x_0 … x_
 output sees no later input. Both are computed as convolutions of kernel 2 over blocks folded into channels: equal to
 strided ones, but those come out plainly wrong in bfloat16 from oneDNN's AMX kernels for fewer than 32 channels
 (PyTorch 2.13, Conv1d(24, 48, 8, stride=4)).
+
+Weights start normal with variance 1 / fan-in, biases at 0, so that without any normalisation a sound arrives at the
+other end with its own size. What a residual unit adds starts smaller, and the waveform smaller still.
 """
 
+import math
 from collections.abc import Sequence
 
 from jaxtyping import Float
@@ -21,14 +25,32 @@ from torch.nn import functional
 __all__ = ["CausalConv", "Decoder", "Downsampling", "Encoder", "ResidualUnit", "Upsampling"]
 
 DILATIONS = (1, 3, 9)
+UNIT_GAIN = 0.3
+WAVEFORM_GAIN = 0.1
+
+
+def _start(convolution: nn.Conv1d | nn.ConvTranspose1d, fan_in: int, gain: float = 1.0) -> None:
+    nn.init.normal_(convolution.weight, std=gain / math.sqrt(fan_in))
+    nn.init.zeros_(convolution.bias)
 
 
 class CausalConv(nn.Conv1d):
-    """A convolution that sees the past only; as many positions out as in."""
+    """A convolution that sees the past only; as many positions out as in.
 
-    def __init__(self, in_channels: int, out_channels: int, kernel: int, *, dilation: int = 1) -> None:
+    Args:
+        in_channels: channels in.
+        out_channels: channels out.
+        kernel: k.
+        dilation: d.
+        gain: size of what comes out over the size of what goes in, at the start.
+    """
+
+    def __init__(
+        self, in_channels: int, out_channels: int, kernel: int, *, dilation: int = 1, gain: float = 1.0
+    ) -> None:
         super().__init__(in_channels, out_channels, kernel, dilation=dilation)
         self.left = dilation * (kernel - 1)
+        _start(self, in_channels * kernel, gain)
 
     def forward(self, x: Float[Tensor, "batch channel time"]) -> Float[Tensor, "batch channel_out time"]:
         """The convolution of ``x``, padded with zeros before its start."""
@@ -40,6 +62,7 @@ class Downsampling(nn.Conv1d):
 
     def __init__(self, in_channels: int, out_channels: int, stride: int) -> None:
         super().__init__(in_channels, out_channels, 2 * stride, stride=stride)
+        _start(self, in_channels * 2 * stride)
 
     def forward(self, x: Float[Tensor, "batch channel time"]) -> Float[Tensor, "batch channel_out time_out"]:
         """``x`` at one ``stride``-th of its rate."""
@@ -55,6 +78,7 @@ class Upsampling(nn.ConvTranspose1d):
 
     def __init__(self, in_channels: int, out_channels: int, stride: int) -> None:
         super().__init__(in_channels, out_channels, 2 * stride, stride=stride)
+        _start(self, in_channels * 2)  # an output is made of two blocks' taps
 
     def forward(self, x: Float[Tensor, "batch channel time"]) -> Float[Tensor, "batch channel_out time_out"]:
         """``x`` at ``stride`` times its rate."""
@@ -69,7 +93,7 @@ class ResidualUnit(nn.Module):
     def __init__(self, channels: int, dilation: int) -> None:
         super().__init__()
         self.wide = CausalConv(channels, channels, 7, dilation=dilation)
-        self.narrow = CausalConv(channels, channels, 1)
+        self.narrow = CausalConv(channels, channels, 1, gain=UNIT_GAIN)
 
     def forward(self, x: Float[Tensor, "batch channel time"]) -> Float[Tensor, "batch channel time"]:
         """``x`` and what the unit adds to it."""
@@ -103,4 +127,4 @@ class Decoder(nn.Sequential):
         for stride in reversed(strides):
             layers += [nn.ELU(), Upsampling(channels, channels // 2, stride), *_units(channels // 2)]
             channels //= 2
-        super().__init__(*layers, nn.ELU(), CausalConv(channels, 1, 7))
+        super().__init__(*layers, nn.ELU(), CausalConv(channels, 1, 7, gain=WAVEFORM_GAIN))

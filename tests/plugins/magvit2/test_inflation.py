@@ -8,7 +8,7 @@ from mmseqdiff_magvit2.codec import Magvit2
 @pytest.fixture(scope="module")
 def pair():
     torch.manual_seed(0)
-    video = Magvit2(16, 8, channels=8, blocks=1, latent_channels=3).double().requires_grad_(False)
+    video = Magvit2(channels=8, blocks=1, latent_channels=3).double().requires_grad_(False)
     image = video.image_codec().double().requires_grad_(False)
     for weight in image.parameters():
         weight += 0.1 * torch.randn_like(weight)
@@ -50,4 +50,4 @@ def test_a_codec_of_pictures_takes_every_frame_by_itself(pair):
 def test_a_codec_of_other_widths_is_refused(other):
     small = {"channels": 8, "blocks": 1, "latent_channels": 3}
     with pytest.raises(ValueError, match="cannot inflate"):
-        Magvit2(16, 8, **small).inflate_from(Magvit2(16, 8, **{**small, **other}, temporal=False))
+        Magvit2(**small).inflate_from(Magvit2(**{**small, **other}, temporal=False))

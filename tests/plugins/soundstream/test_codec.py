@@ -149,7 +149,7 @@ def test_less_than_a_hop_is_refused():
 
 
 def test_the_track_of_the_papers_clip():
-    track = codec().track("audio", 34000, Fraction(16000))
+    track = codec().track("audio", (34000,), Fraction(16000))
     assert track.segments == 106
     assert track.edges == tuple(Fraction(n, 50) for n in range(107))
     assert (track.grid, track.channels) == ((), 3)
@@ -161,7 +161,7 @@ def test_the_track_of_the_papers_clip():
 def test_other_strides_make_other_hops():
     made = codec(strides=(2, 3))
     assert made.encode(sound(1)).shape == (1, 320 // 6, 3)
-    assert made.track("audio", 600, Fraction(600)).edges[1] == Fraction(1, 100)
+    assert made.track("audio", (600,), Fraction(600)).edges[1] == Fraction(1, 100)
 
 
 def test_the_waveform_is_clipped_but_the_latents_are_free():

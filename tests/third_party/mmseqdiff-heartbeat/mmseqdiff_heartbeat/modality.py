@@ -54,8 +54,8 @@ class PulsePairs(torch.nn.Module, Codec):
     def segments(self, length):
         return length // 2
 
-    def track(self, modality, length, rate):
-        return Track(modality, uniform_edges(self.segments(length), rate / 2), (), 2)
+    def track(self, modality, shape, rate):
+        return Track(modality, uniform_edges(self.segments(shape[0]), rate / 2), (), 2)
 
     def _rotation(self, sign):
         c, s = torch.cos(self.angle), torch.sin(self.angle) * sign
