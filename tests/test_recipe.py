@@ -20,7 +20,9 @@ def components(values):
 
 VALUES = st.recursive(
     st.booleans() | NUMBERS | st.text(max_size=4) | st.fractions(0, 3, max_denominator=9),
-    lambda inner: st.lists(inner, max_size=2) | st.tuples(inner) | st.dictionaries(NAMES, inner, max_size=2) | components(inner),
+    lambda inner: (
+        st.lists(inner, max_size=2) | st.tuples(inner) | st.dictionaries(NAMES, inner, max_size=2) | components(inner)
+    ),
     max_leaves=4,
 )
 
@@ -48,10 +50,17 @@ def test_a_recipe_goes_through_toml_and_back(recipe):
     assert Recipe.from_toml(recipe.to_toml()) == recipe
     assert Recipe.from_dict(recipe.to_dict()) == recipe
     assert hash(Recipe.from_toml(recipe.to_toml())) == hash(recipe)
-    assert list(Recipe.from_toml(recipe.to_toml()).modalities) == list(recipe.modalities), "the order is that of the rows"
+    assert list(Recipe.from_toml(recipe.to_toml()).modalities) == list(recipe.modalities), (
+        "the order is that of the rows"
+    )
 
 
-SMALL = {"name": "small", "seconds": "17/8", "modalities": {"video": "v", "audio": {"name": "a", "width": 3}}, "backbone": "b"}
+SMALL = {
+    "name": "small",
+    "seconds": "17/8",
+    "modalities": {"video": "v", "audio": {"name": "a", "width": 3}},
+    "backbone": "b",
+}
 
 
 def test_defaults_are_the_papers():
@@ -66,7 +75,10 @@ def test_defaults_are_the_papers():
 
 def test_the_surface_is_frozen():
     """A recipe is kept in every checkpoint: a field that goes or is renamed makes old ones unreadable."""
-    fields = {cls.__name__: {field.name for field in attrs.fields(cls)} for cls in (Recipe, Training, CodecTraining, Sampling, Component)}
+    fields = {
+        cls.__name__: {field.name for field in attrs.fields(cls)}
+        for cls in (Recipe, Training, CodecTraining, Sampling, Component)
+    }
     assert fields["Recipe"] == {
         "name", "seconds", "output_seconds", "modalities", "backbone", "schedule", "policy", "prediction",
         "self_condition_limit", "training", "codec_training", "sampling",
@@ -78,7 +90,7 @@ def test_the_surface_is_frozen():
     }  # fmt: skip
     assert fields["CodecTraining"] == {
         "steps", "batch_size", "seconds", "image_steps", "image_batch_size", "learning_rate", "warmup_steps", "betas",
-        "clip_norm", "ema_decay", "seed", "checkpoint_every",
+        "clip_norm", "ema_decay", "precision", "seed", "checkpoint_every",
     }  # fmt: skip
     assert fields["Sampling"] == {"sampler", "plan", "guidance"}
     assert fields["Component"] == {"name", "parameters"}
@@ -96,7 +108,11 @@ def test_the_surface_is_frozen():
         ("prediction=v", lambda recipe: recipe.prediction, "v"),
         ("prediction='v'", lambda recipe: recipe.prediction, "v"),
         ("modalities.audio.width=9", lambda recipe: recipe.modalities["audio"], Component("a", {"width": 9})),
-        ("modalities.video.codec.width=9", lambda recipe: recipe.modalities["video"], Component("v", {"codec": {"width": 9}})),
+        (
+            "modalities.video.codec.width=9",
+            lambda recipe: recipe.modalities["video"],
+            Component("v", {"codec": {"width": 9}}),
+        ),
         ("backbone=other", lambda recipe: recipe.backbone, Component("other")),
         ("sampling.sampler.eta=0.5", lambda recipe: recipe.sampling.sampler, Component("ddim", {"eta": 0.5})),
         ("sampling.sampler=ddpm", lambda recipe: recipe.sampling.sampler, Component("ddpm")),

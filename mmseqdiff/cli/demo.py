@@ -20,8 +20,8 @@ def demo(
     clips: Annotated[
         str, typer.Option(help="A folder of media files, or a data set that a plugin ships.")
     ] = "demo-clips",
-    num: Annotated[int, typer.Option(help="Clips shown per task.")] = 3,
-    steps: Annotated[int, typer.Option(help="Sampling steps.")] = 25,
+    num: Annotated[int, typer.Option(help="Clips shown per task.")] = 4,
+    steps: Annotated[int | None, typer.Option(help="Sampling steps; the recipe's if not given.")] = None,
     training_seconds: Annotated[float, typer.Option(help="How long to train on; 0 for not at all.")] = 60.0,
     seed: Annotated[int, typer.Option(help="The samples follow from it.")] = 0,
     device: Annotated[str, typer.Option(help="Where to run: cpu, cuda …")] = "cpu",

@@ -62,7 +62,7 @@ class TimeRanges(Task):
         return layout.stack(rows)
 
 
-def _ranges(value: Mapping[str, Sequence[Sequence[Fraction]]]) -> dict[str, tuple[Interval, ...]]:
+def _ranges(value: Mapping[str, Sequence[Sequence[Fraction | int]]]) -> dict[str, tuple[Interval, ...]]:
     return {name: merged([(Fraction(a), Fraction(b)) for a, b in intervals]) for name, intervals in value.items()}
 
 

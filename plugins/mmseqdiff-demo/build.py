@@ -1,0 +1,125 @@
+"""Makes what this distribution ships, from nothing: `make demo-weights`, or `python plugins/mmseqdiff-demo/build.py`.
+
+    prepare       monologues to train on, and others that are held out
+    train-codec   video, then audio
+    encode        the monologues to latents
+    train         the recipe avdit-demo
+    pack          the averaged weights, the codecs, the curves and eight held-out clips into the package
+
+Each is one `mmseqdiff` command that goes on where it was stopped, so this script does too: start it again.
+"""
+
+import argparse
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+PACKAGE = Path(__file__).parent / "mmseqdiff_demo"
+RECIPE = "avdit-demo"
+CLIPS = 8
+"""Held-out clips in the package."""
+LIMIT = 40 * 2**20
+"""Bytes of model and clips together, at most."""
+CURVES = ("loss", "loss/video", "loss/audio", "validation/")
+"""Which of TensorBoard's scalars are kept; those that end in a slash with everything below."""
+
+
+def main() -> None:
+    """Runs every stage."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, default=Path("runs"), help="gets train/ and held_out/ (runs)")
+    parser.add_argument("--root", type=Path, default=Path("runs/demo"), help="gets codecs, store and run (runs/demo)")
+    parser.add_argument("--package", type=Path, default=PACKAGE, help="gets model/ and clips/ (the package)")
+    parser.add_argument("--device", default="cpu", help="where to train (cpu)")
+    parser.add_argument("--train-clips", type=int, default=4000, help="monologues to train on (4000)")
+    parser.add_argument("--held-out-clips", type=int, default=160, help="monologues that are held out (160)")
+    parser.add_argument("--set", action="append", default=[], metavar="PATH=VALUE", help="overrides the recipe")
+    arguments = parser.parse_args()
+    root, data = arguments.root, arguments.data
+    train, held_out, codecs = data / "train", data / "held_out", root / "codecs"
+    overrides = [part for value in arguments.set for part in ("--set", value)]
+    place = ["--device", arguments.device]
+
+    run("prepare", f"monologues:count={arguments.train_clips}", train)
+    run("prepare", f"monologues:count={arguments.held_out_clips},split=held_out", held_out)
+    for modality in ("video", "audio"):
+        run("train-codec", RECIPE, modality, "--data", train, "--out", codecs / modality, *overrides, *place)
+    both = [part for name in ("video", "audio") for part in ("--codec", f"{name}={codecs / name}")]
+    for folder, store in ((train, root / "store"), (held_out, root / "validation")):
+        run("encode", folder, "--recipe", RECIPE, *both, "--out", store, *overrides, *place)
+    stores = ["--data", root / "store", "--validation", root / "validation"]
+    run("train", RECIPE, *stores, "--out", root / "run", *overrides, *place)
+    pack(root / "run", held_out, arguments.package)
+
+
+def run(*arguments: object) -> None:
+    """One `mmseqdiff` command; ends the script as the command ends if that fails."""
+    command = [str(Path(sys.executable).with_name("mmseqdiff")), *map(str, arguments)]
+    print("$", *command, flush=True)
+    code = subprocess.run(command, check=False).returncode
+    if code:
+        sys.exit(code)
+
+
+def pack(run: Path, held_out: Path, package: Path) -> None:
+    """Fills the package: the run without what resuming needs, weights in half precision, its curves, and the clips."""
+    from mmseqdiff.train import checkpoint
+
+    newest = checkpoint.newest(run / "checkpoints")
+    manifest = checkpoint.read_manifest(newest)
+    weights = {name: tensor.half() for name, tensor in checkpoint.load_group(newest, "ema").items()}
+    model, clips = package / "model", package / "clips"
+    for folder in (model, clips):
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+    shutil.copyfile(run / "recipe.toml", model / "recipe.toml")
+    shutil.copytree(run / "codecs", model / "codecs")
+    description = {key: value for key, value in manifest.items() if key not in ("format", "files")}
+    checkpoint.write_folder(model / "checkpoints" / newest.name, {"ema": weights}, description)
+    curves = read_curves(run / "tensorboard")
+    checkpoint.write_json(model / "curves.json", curves)
+    draw_curves(curves, model / "curves.png")
+    for n in range(CLIPS):
+        for suffix in (".mp4", ".json"):
+            shutil.copyfile(held_out / f"{n:06d}{suffix}", clips / f"{n:06d}{suffix}")
+    size = sum(path.stat().st_size for folder in (model, clips) for path in folder.rglob("*") if path.is_file())
+    print(f"{package}: {size / 2**20:.1f} MiB of model and clips")
+    if size > LIMIT:
+        sys.exit(f"that is more than {LIMIT / 2**20:.0f} MiB: make the recipe's codecs or backbone smaller")
+
+
+def read_curves(folder: Path) -> dict[str, list[list[float]]]:
+    """Name → [step, value] pairs of the scalars that are kept."""
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(folder), size_guidance={"scalars": 0})
+    events.Reload()
+    return {
+        name: [[event.step, round(event.value, 5)] for event in events.Scalars(name)]
+        for name in sorted(events.Tags()["scalars"])
+        if any(name == kept or (kept.endswith("/") and name.startswith(kept)) for kept in CURVES)
+    }
+
+
+def draw_curves(curves: dict[str, list[list[float]]], path: Path) -> None:
+    """Writes a PNG: the training losses, and the validation losses by task."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(10, 4), layout="constrained")
+    FigureCanvasAgg(figure)
+    panels = figure.subplots(1, 2)
+    for axes, title in zip(panels, ("training loss", "validation loss of what is generated")):
+        for name, points in curves.items():
+            if name.startswith("validation/") == (title != "training loss"):
+                axes.plot(*zip(*points), label=name.removeprefix("validation/"), linewidth=1.2)
+        axes.set_title(title, fontsize=10)
+        axes.set_xlabel("optimiser steps")
+        axes.grid(alpha=0.25)
+        axes.legend(fontsize=7)
+    figure.savefig(path, dpi=110)
+
+
+if __name__ == "__main__":
+    main()
