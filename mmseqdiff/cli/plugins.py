@@ -15,8 +15,8 @@ def plugins(
     """List every plugin with its kind, name, distribution and version."""
     import attrs
 
-    from mmseqdiff.host.registry import KINDS, load_plugins
     from mmseqdiff.errors import UserError
+    from mmseqdiff.host.registry import KINDS, load_plugins
     from mmseqdiff.values import closest
 
     if kind is not None and kind not in KINDS:

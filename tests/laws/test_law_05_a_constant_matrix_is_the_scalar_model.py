@@ -14,7 +14,6 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mmseqdiff import random
 from mmseqdiff.denoiser import NetworkDenoiser
 from mmseqdiff.forward import ForwardProcess, Prediction, normal_latents
 from mmseqdiff.generate import generate

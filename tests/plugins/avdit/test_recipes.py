@@ -1,5 +1,8 @@
 """The recipes, assembled by the host from the installed plugins."""
 
+import subprocess
+import sys
+
 import pytest
 import torch
 
@@ -83,3 +86,32 @@ def test_the_demo_learns_on_a_cpu(host):
         optimizer.step()
         losses.append(float(loss))
     assert losses == sorted(losses, reverse=True)
+
+
+STEP = """
+import resource, torch
+from mmseqdiff.assembly import Assembly
+from mmseqdiff.host import load_plugins
+from mmseqdiff.recipe import load_recipe
+from mmseqdiff.train.objective import DenoisingObjective, step_keys
+
+host = load_plugins()
+recipe = load_recipe(host, "avdit-420m", ["modalities.video.codec.channels=8", "modalities.audio.codec.channels=2"])
+assembly = Assembly.from_recipe(recipe, host)
+training = recipe.training
+objective = DenoisingObjective(assembly.denoiser, assembly.policy, training.self_condition_rate)
+optimiser = torch.optim.AdamW(assembly.backbone.parameters(), lr=training.learning_rate, foreach=False)
+z0 = {track.modality: torch.randn(1, *track.shape) for track in assembly.layout.tracks}
+for step in range(2):
+    optimiser.zero_grad()
+    objective(z0, step_keys(0, step, range(1)))[0].backward()
+    torch.nn.utils.clip_grad_norm_(assembly.backbone.parameters(), training.clip_norm, foreach=False)
+    optimiser.step()
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20)
+"""
+
+
+@pytest.mark.slow
+def test_the_papers_model_takes_training_steps_in_16_gib():
+    done = subprocess.run([sys.executable, "-c", STEP], capture_output=True, text=True, check=True)
+    assert float(done.stdout.split()[-1]) < 16

@@ -6,6 +6,7 @@ from fractions import Fraction
 
 import attrs
 import torch
+
 from mmseqdiff.errors import MediaError
 from mmseqdiff.layout import Track, uniform_edges
 from mmseqdiff.modality import Modality

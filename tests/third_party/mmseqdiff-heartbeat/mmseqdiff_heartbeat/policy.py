@@ -1,6 +1,7 @@
 """A policy: even and odd reference segments have levels of their own."""
 
 import attrs
+
 from mmseqdiff.protocols import TimestepPolicy
 from mmseqdiff.timesteps import canonical, tied_levels
 
