@@ -143,6 +143,8 @@ class CodecTraining:
         seconds: length of a training clip; the recipe's where None.
         image_steps: for codecs that can be inflated, how many of the steps train on single frames first.
         image_batch_size: frames a step in that stage.
+        image_learning_rate: Adam's peak on single frames; ``learning_rate`` where None. Inflation starts most temporal
+            weights at 0, and Adam moves all of them at once, so clips want a lower rate than frames.
         learning_rate: Adam's peak; a linear warm-up and a cosine to 0.
         warmup_steps: of both stages.
         betas: Adam's.
@@ -158,6 +160,7 @@ class CodecTraining:
     seconds: Fraction | None = None
     image_steps: int = attrs.field(default=0, validator=_not_negative)
     image_batch_size: int = attrs.field(default=64, validator=_positive)
+    image_learning_rate: float | None = attrs.field(default=None, validator=attrs.validators.optional(_positive))
     learning_rate: float = attrs.field(default=1e-4, validator=_positive)
     warmup_steps: int = attrs.field(default=500, validator=_not_negative)
     betas: tuple[float, float] = attrs.field(default=(0.5, 0.99), validator=_beta)

@@ -179,6 +179,7 @@ def _stage(
             training,
             steps=training.image_steps if images else training.steps - training.image_steps,
             batch_size=batch_size,
+            learning_rate=(images and training.image_learning_rate) or training.learning_rate,
         ),
         folder=folder,
         description=description,

@@ -31,7 +31,7 @@ class Optimisation:
     checkpoint_every: int
 
     @classmethod
-    def of(cls, training: Training | CodecTraining, **others: int) -> "Optimisation":
+    def of(cls, training: Training | CodecTraining, **others: float) -> "Optimisation":
         """What a recipe says, but for ``others``."""
         found = {
             field.name: getattr(training, field.name) for field in attrs.fields(cls) if hasattr(training, field.name)

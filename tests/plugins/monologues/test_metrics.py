@@ -1,3 +1,6 @@
+from fractions import Fraction
+from pathlib import Path
+
 import attrs
 import numpy as np
 import pytest
@@ -7,6 +10,8 @@ from mmseqdiff_monologues.metrics import IdentityConsistency, MouthAlignment, me
 from mmseqdiff_monologues.pose import PoseTrack
 from mmseqdiff_monologues.render import render
 from scipy.ndimage import gaussian_filter
+
+from mmseqdiff.protocols import Comparison
 
 
 def like_a_codec(video, seed):
@@ -22,6 +27,33 @@ def lossy(monologues):
     errors = torch.stack([(video - clip.video).square().mean() for video, clip in zip(videos, monologues)])
     assert 24 < (-10 * torch.log10(errors)).mean() < 27  # dB
     return videos
+
+
+@pytest.fixture(scope="module")
+def folder(monologues, tmp_path_factory):
+    """Files whose ground truth is read; what they show is not."""
+    folder = tmp_path_factory.mktemp("monologues")
+    for n, clip in enumerate(monologues):
+        clip.truth.write(folder / f"{n}.json")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def beside(monologues, lossy, folder):
+    """Clip n as a codec would give it back, beside the real clip ``other``, with some frames and samples given."""
+
+    def compare(n, other, frames=0, samples=34000, generated=None):
+        real = monologues[other]
+        return Comparison(
+            generated={"video": lossy[n] if generated is None else generated, "audio": monologues[n].audio},
+            real={"video": real.video, "audio": real.audio},
+            given={"video": torch.arange(17) < frames, "audio": torch.arange(34000) < samples},
+            rates={"video": Fraction(8), "audio": Fraction(16000)},
+            file=folder / f"{other}.mp4",
+            start=Fraction(0),
+        )
+
+    return compare
 
 
 def opening(clip):
@@ -55,55 +87,59 @@ def test_the_opening_is_found_wherever_the_head_is(style):
                 np.testing.assert_allclose(colour.numpy(), person.palette[name], atol=1e-3)
 
 
-def test_mouth_alignment_follows_the_true_opening_through_a_lossy_codec(monologues, lossy):
-    metric = MouthAlignment()
-    for video, clip in zip(lossy, monologues):
-        true = metric({"video": video}, {"video": clip.video, "mouth_opening": opening(clip)})
+def test_mouth_alignment_follows_the_true_opening_through_a_lossy_codec(beside):
+    for n in range(24):
+        true = MouthAlignment()(beside(n, n))
         assert true["correlation"] > 0.9
         assert true["error"] < 0.2
-        measured = metric({"video": video}, {"video": clip.video})
-        assert measured["correlation"] == pytest.approx(true["correlation"], abs=0.05)
 
 
-def test_mouth_alignment_tells_the_true_sound_from_another(monologues, lossy):
-    metric = MouthAlignment()
-    for n, video in enumerate(lossy):
-        own = metric({"video": video}, {"mouth_opening": opening(monologues[n])})
-        other = metric({"video": video}, {"mouth_opening": opening(monologues[n - 1])})
+def test_mouth_alignment_tells_the_true_sound_from_another(beside):
+    for n in range(24):
+        own, other = MouthAlignment()(beside(n, n)), MouthAlignment()(beside(n, n - 1 if n else 23))
         assert own["correlation"] > other["correlation"] + 0.2
         assert own["error"] < other["error"]
 
 
-def test_identity_consistency_tells_people_apart(monologues, lossy):
-    metric = IdentityConsistency()
+def test_mouth_alignment_reads_the_generated_frames_alone(beside, lossy):
+    spoilt = torch.cat([torch.rand(5, 64, 64, 3), lossy[0][5:]])
+    assert MouthAlignment()(beside(0, 0, frames=5, generated=spoilt)) == MouthAlignment()(beside(0, 0, frames=5))
+    assert MouthAlignment()(beside(0, 0, frames=4, generated=spoilt)) != MouthAlignment()(beside(0, 0, frames=4))
+
+
+def test_mouth_alignment_is_silent_without_the_whole_sound_or_the_truth(beside):
+    assert MouthAlignment()(beside(0, 0, samples=33999)) == {}
+    assert MouthAlignment()(beside(0, 0, frames=17)) == {}
+    assert MouthAlignment()(attrs.evolve(beside(0, 0), file=Path("elsewhere.mp4"))) == {}
+
+
+def test_identity_consistency_tells_people_apart(beside, lossy):
     distances = torch.tensor(
-        [[metric({"video": video}, {"video": clip.video})["distance"] for clip in monologues] for video in lossy]
+        [[IdentityConsistency()(beside(n, m, frames=5))["distance"] for m in range(24)] for n in range(24)]
     )
-    others = ~torch.eye(len(lossy), dtype=torch.bool)
+    others = ~torch.eye(24, dtype=torch.bool)
     assert distances.diagonal().max() < distances[others].min()
-    same = metric({"video": monologues[0].video[:8]}, {"video": monologues[0].video[8:]})
-    assert same["distance"] < 1e-6
-    assert same["shape"] < 0.02
+    spoilt = torch.cat([torch.rand(5, 64, 64, 3), lossy[0][5:]])
+    assert IdentityConsistency()(beside(0, 0, frames=5, generated=spoilt)) == IdentityConsistency()(
+        beside(0, 0, frames=5)
+    )
+    assert IdentityConsistency()(beside(0, 0, frames=0)) == IdentityConsistency()(beside(0, 0, frames=17)) == {}
 
 
-def test_shape_tells_hair_styles_apart():
-    metric, still = IdentityConsistency(), PoseTrack.still(2)
-    person = Identity.draw(11)
+def test_shape_tells_hair_styles_apart(beside):
+    person, still = Identity.draw(11), PoseTrack.still(17)
     short, long = (
         torch.from_numpy(render(attrs.evolve(person, hair_style=style), still)) for style in ("short", "long")
     )
-    measured = metric({"video": long}, {"video": short})
-    assert measured["distance"] < 1e-3
-    assert measured["shape"] > 0.05
+    for first, second in ((short, long), (short, short)):
+        compared = attrs.evolve(beside(0, 0, frames=8, generated=first), real={"video": second})
+        measured = IdentityConsistency()(compared)
+        assert measured["distance"] < 1e-3
+        assert (measured["shape"] > 0.05) == (second is long)
 
 
-def test_a_mouth_that_never_moves_is_not_aligned_with_anything():
-    still = torch.from_numpy(render(Identity.draw(0), PoseTrack.still(5)))
-    values = MouthAlignment()({"video": still}, {"mouth_opening": torch.linspace(0, 1, 5)})
+def test_a_mouth_that_never_moves_is_not_aligned_with_anything(beside, monologues):
+    still = torch.from_numpy(render(Identity.draw(0), PoseTrack.still(17)))
+    values = MouthAlignment()(beside(0, 0, generated=still))
     assert values["correlation"] == 0
-    assert values["error"] == pytest.approx(0.5, abs=0.02)
-
-
-def test_unequal_lengths_are_refused(monologues):
-    with pytest.raises(ValueError, match="17 frames, the reference 3"):
-        MouthAlignment()({"video": monologues[0].video}, {"mouth_opening": torch.zeros(3)})
+    assert values["error"] == pytest.approx(opening(monologues[0]).mean().item(), abs=0.02)
