@@ -15,7 +15,7 @@ torch.set_num_threads(1)
 hypothesis.settings.register_profile(
     "default",
     deadline=None,
-    max_examples=25,
+    max_examples=20,
     derandomize="CI" in os.environ,
     # A fixture here is a device, a host or an immutable object: nothing that an example could change for the next.
     suppress_health_check=[hypothesis.HealthCheck.function_scoped_fixture, hypothesis.HealthCheck.too_slow],

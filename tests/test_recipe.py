@@ -89,8 +89,8 @@ def test_the_surface_is_frozen():
         "validate_every", "sample_every",
     }  # fmt: skip
     assert fields["CodecTraining"] == {
-        "steps", "batch_size", "seconds", "image_steps", "image_batch_size", "learning_rate", "warmup_steps", "betas",
-        "clip_norm", "ema_decay", "precision", "seed", "checkpoint_every",
+        "steps", "batch_size", "seconds", "image_steps", "image_batch_size", "image_learning_rate", "learning_rate",
+        "warmup_steps", "betas", "clip_norm", "ema_decay", "precision", "seed", "checkpoint_every",
     }  # fmt: skip
     assert fields["Sampling"] == {"sampler", "plan", "guidance"}
     assert fields["Component"] == {"name", "parameters"}

@@ -25,7 +25,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from mmseqdiff.forward import PREDICTION_KINDS, Prediction, check_prediction_kind, normal_latents
+from mmseqdiff.forward import PREDICTION_KINDS, check_prediction_kind, normal_latents
 from mmseqdiff.generate import generate
 from mmseqdiff.layout import Interval, Layout, Track
 from mmseqdiff.modality import Modality
@@ -40,11 +40,12 @@ from mmseqdiff.protocols import (
     Sampler,
     Task,
     TimestepPolicy,
-)
-from mmseqdiff.timesteps import ALWAYS_CLEAN, PADDING, expand
+)  # fmt: skip
+from mmseqdiff.testing.cellwise import CellwiseDenoiser
+from mmseqdiff.timesteps import ALWAYS_CLEAN, PADDING
 
 __all__ = [
-    "CellwiseDenoiser", "bits", "check_backbone", "check_constant_matrix_is_scalar", "check_guidance",
+    "bits", "check_backbone", "check_constant_matrix_is_scalar", "check_guidance",
     "check_hidden_signal_does_not_matter", "check_plan", "check_policy", "check_sample_is_the_keys", "check_schedule",
     "check_steps_are_finite", "check_task", "check_uncoupled_cells_run_alone", "check_unmoved_cells_are_copied",
     "kinds_for",
@@ -68,37 +69,6 @@ def kinds_for(schedule: NoiseSchedule) -> list[str]:
             continue
         fit.append(kind)
     return fit
-
-
-@attrs.frozen(eq=False)
-class CellwiseDenoiser(Denoiser):
-    """Sees every number by itself, so that runs can be compared bit for bit: x0 = alpha z, and a tenth of the
-    self-condition with it; optimal for standard normal latents but for that tenth.
-    """
-
-    layout: Layout
-    schedule: NoiseSchedule
-    kind: str = "v"
-
-    def __attrs_post_init__(self) -> None:
-        check_prediction_kind(self.kind, self.schedule)
-
-    def __call__(
-        self,
-        z: Latents,
-        t: Levels,
-        *,
-        given: Bool[Tensor, "modality segment"] | None = None,
-        keys: Int[Tensor, " batch"] | None = None,
-        self_condition: Latents | None = None,
-    ) -> Prediction:
-        """The prediction."""
-        x0 = {
-            name: expand(alpha, z[name]) * z[name] for name, alpha in self.layout.split(self.schedule.alpha(t)).items()
-        }
-        if self_condition is not None:
-            x0 = {name: value + 0.1 * self_condition[name] for name, value in x0.items()}
-        return Prediction(value=x0, kind="x0", z=z, t=t, schedule=self.schedule, layout=self.layout).to(self.kind)
 
 
 def _step(

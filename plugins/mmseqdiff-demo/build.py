@@ -83,7 +83,10 @@ def pack(run: Path, held_out: Path, package: Path) -> None:
     for n in range(CLIPS):
         for suffix in (".mp4", ".json"):
             shutil.copyfile(held_out / f"{n:06d}{suffix}", clips / f"{n:06d}{suffix}")
-    size = sum(path.stat().st_size for folder in (model, clips) for path in folder.rglob("*") if path.is_file())
+    files = [path for folder in (model, clips) for path in folder.rglob("*") if path.is_file()]
+    for path in files:
+        path.chmod(0o644)  # safetensors leaves its files to their owner alone
+    size = sum(path.stat().st_size for path in files)
     print(f"{package}: {size / 2**20:.1f} MiB of model and clips")
     if size > LIMIT:
         sys.exit(f"that is more than {LIMIT / 2**20:.0f} MiB: make the recipe's codecs or backbone smaller")
@@ -103,17 +106,19 @@ def read_curves(folder: Path) -> dict[str, list[list[float]]]:
 
 
 def draw_curves(curves: dict[str, list[list[float]]], path: Path) -> None:
-    """Writes a PNG: the training losses, and the validation losses by task."""
+    """Writes a PNG: the training losses, and the validation losses of each modality by task."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(10, 4), layout="constrained")
+    validation = sorted({name.rpartition("/")[2] for name in curves if name.startswith("validation/")})
+    figure = Figure(figsize=(4.5 * (1 + len(validation)), 3.6), layout="constrained")
     FigureCanvasAgg(figure)
-    panels = figure.subplots(1, 2)
-    for axes, title in zip(panels, ("training loss", "validation loss of what is generated")):
+    titles = ["training loss", *(f"validation loss of generated {name}" for name in validation)]
+    for axes, title, modality in zip(figure.subplots(1, len(titles)), titles, [None, *validation]):
         for name, points in curves.items():
-            if name.startswith("validation/") == (title != "training loss"):
-                axes.plot(*zip(*points), label=name.removeprefix("validation/"), linewidth=1.2)
+            kind, *task, last = name.split("/")
+            if (kind == "validation") == (modality is not None) and modality in (None, last):
+                axes.plot(*zip(*points), label="/".join(task) or name, linewidth=1.2)
         axes.set_title(title, fontsize=10)
         axes.set_xlabel("optimiser steps")
         axes.grid(alpha=0.25)

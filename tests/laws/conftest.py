@@ -1,10 +1,11 @@
 """Runs a law's test for every registered plugin of a kind: a test with an argument ``sampler`` runs for all samplers."""
 
 import pytest
+import torch
 
 from mmseqdiff import load_plugins
 
-KINDS = ("schedule", "policy", "task", "plan", "sampler", "guidance")
+KINDS = ("schedule", "policy", "task", "plan", "sampler", "guidance", "backbone")
 
 PARAMETERS = {
     ("sampler", "ddim"): [{"eta": 0.0}, {"eta": 0.5}],
@@ -21,6 +22,7 @@ PARAMETERS = {
     ("task", "ranges"): [{"text": "video:0-0.625 audio:1/3-1.2 audio:1.5-2"}],
     ("task", "continue"): [{}, {"length": 7, "frame_rate": 8}],
     ("plan", "full"): [{"steps": 1}, {"steps": 3}, {"steps": 23}],
+    ("backbone", "avdit"): [{"layers": 1, "dimension": 16, "heads": 2}],
     ("guidance", "cfg"): [{"scale": 1.0}, {"scale": 3.0, "modalities": ["video"], "start": 0.25, "stop": 0.5}],
 }
 """Examples of parameters, for plugins that need some or whose laws should be tried with several."""
@@ -45,3 +47,19 @@ def schedule(host, request):
 
 
 policy = task = plan = sampler = guidance = schedule
+
+
+@pytest.fixture
+def backbone(host, request):
+    """Makes the network for a layout, with weights none of which is zero."""
+    kind, name, parameters = request.param
+
+    def build(layout):
+        torch.manual_seed(0)
+        network = host.build(kind, name, layout=layout, **parameters).eval()
+        with torch.no_grad():
+            for weight in network.parameters():
+                weight += 0.1 * torch.randn_like(weight)
+        return network
+
+    return build

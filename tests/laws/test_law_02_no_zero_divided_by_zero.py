@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from mmseqdiff.denoiser import NetworkDenoiser
 from mmseqdiff.forward import PREDICTION_KINDS, ForwardProcess, Prediction, check_prediction_kind
 from mmseqdiff.testing import laws
+from mmseqdiff.testing.cellwise import CellwiseDenoiser
 from mmseqdiff.testing.gaussian import GaussianWorld
 from mmseqdiff.testing.strategies import Arc, keys, latents, layouts, schedules, steps, timesteps
 
@@ -75,7 +76,7 @@ def test_law_2_conversions_are_finite_and_exact_where_clean(kind, data, layout):
 
 @given(data=st.data(), layout=layouts(), schedule_=schedules(), keys=keys())
 def test_law_2_steps_are_finite_forward_and_backward(sampler, data, layout, schedule_, keys):
-    denoiser = laws.CellwiseDenoiser(layout, schedule_, data.draw(st.sampled_from(laws.kinds_for(schedule_))))
+    denoiser = CellwiseDenoiser(layout, schedule_, data.draw(st.sampled_from(laws.kinds_for(schedule_))))
     t, s = data.draw(steps(layout, schedule_.num_levels))
     if data.draw(st.booleans()):  # the steps that matter most: from T, and to 0
         t = torch.where(layout.valid & (t != s), float(schedule_.num_levels), t)

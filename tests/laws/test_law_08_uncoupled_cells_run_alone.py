@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from mmseqdiff.generate import generate
 from mmseqdiff.plan import SamplingPlan
 from mmseqdiff.testing import laws
+from mmseqdiff.testing.cellwise import CellwiseDenoiser
 from mmseqdiff.testing.gaussian import GaussianWorld
 from mmseqdiff.testing.strategies import given_cells, keys, latents, layouts, plans, schedules
 
@@ -16,7 +17,7 @@ SMALL = layouts(max_modalities=2, max_segments=2)
 @settings(max_examples=12)
 @given(data=st.data(), layout=SMALL, schedule_=schedules(), keys=keys())
 def test_law_8_every_cell_ends_as_if_alone_and_unpaused(sampler, data, layout, schedule_, keys):
-    denoiser = laws.CellwiseDenoiser(layout, schedule_, data.draw(st.sampled_from(laws.kinds_for(schedule_))))
+    denoiser = CellwiseDenoiser(layout, schedule_, data.draw(st.sampled_from(laws.kinds_for(schedule_))))
     plan = data.draw(plans(layout, data.draw(given_cells(layout)), schedule_.num_levels))
     laws.check_uncoupled_cells_run_alone(sampler, denoiser, plan, data.draw(latents(layout)), keys)
 

@@ -13,7 +13,8 @@ from mmseqdiff.forward import normal_latents
 from mmseqdiff.generate import generate
 from mmseqdiff.layout import Layout
 from mmseqdiff.testing import laws
-from mmseqdiff.testing.strategies import Arc, given_cells, keys, latents, layouts, plans, schedules
+from mmseqdiff.testing.cellwise import CellwiseDenoiser
+from mmseqdiff.testing.strategies import Arc, given_cells, keys, latents, layouts, plans, schedules, timesteps
 
 SEEDS = st.integers(-(2**63), 2**63 - 1)
 
@@ -63,8 +64,15 @@ def test_law_9_other_seeds_samples_and_streams_give_other_noise(seed, layout):
 @given(data=st.data(), layout=layouts(), schedule_=schedules(), keys=keys())
 def test_law_9_a_sample_does_not_depend_on_the_batch(sampler, data, layout, schedule_, keys):
     plan = data.draw(plans(layout, data.draw(given_cells(layout)), schedule_.num_levels))
-    denoiser = laws.CellwiseDenoiser(layout, schedule_)
+    denoiser = CellwiseDenoiser(layout, schedule_)
     laws.check_sample_is_the_keys(sampler, denoiser, plan, data.draw(latents(layout)), keys)
+
+
+@settings(max_examples=10)
+@given(data=st.data(), layout=layouts())
+def test_law_9_a_network_does_not_depend_on_the_batch(backbone, data, layout):
+    with torch.no_grad():
+        laws.check_backbone(backbone(layout), data.draw(latents(layout)), data.draw(timesteps(layout, 1000)))
 
 
 @given(data=st.data(), layout=layouts(), keys=keys())
@@ -87,7 +95,7 @@ def test_law_9_a_sample_does_not_depend_on_the_device(device, sampler, host, dat
     schedule = Arc()
     given = data.draw(given_cells(layout))
     plan, clean = data.draw(plans(layout, given, schedule.num_levels)), data.draw(latents(layout))
-    denoiser = host.build("guidance", "cfg")(laws.CellwiseDenoiser(layout, schedule))
+    denoiser = host.build("guidance", "cfg")(CellwiseDenoiser(layout, schedule))
     here = generate(denoiser, sampler, plan, keys, given=clean)
     there = generate(denoiser, sampler, plan, keys.to(device), given={name: z.to(device) for name, z in clean.items()})
     for name in here:

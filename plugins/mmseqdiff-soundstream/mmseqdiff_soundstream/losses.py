@@ -9,8 +9,8 @@ The paper sums over frames; the mean makes (1) independent of the crop. Norms ru
 window shorter than 512 samples is zero-padded to 512 points: with fewer, the lowest mel filters fall between two
 frequencies and hold nothing but the floor of the logarithm. Mel filters are HTK's triangles of height 1.
 
-The logarithm's floor is 0.01, some 50 dB below the mel magnitudes of speech: with a lower one, which the paper does not
-give, the gradient is that of the noise in the pauses.
+The paper gives the logarithm no floor. Here it is 0.01, some 50 dB below the loud mel magnitudes of speech: pauses take
+most of the gradient as it is, and more with a lower floor; a higher one did not make speech any better.
 """
 
 import math
