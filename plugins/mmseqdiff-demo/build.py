@@ -114,11 +114,11 @@ def draw_curves(curves: dict[str, list[list[float]]], path: Path) -> None:
     figure = Figure(figsize=(4.5 * (1 + len(validation)), 3.6), layout="constrained")
     FigureCanvasAgg(figure)
     titles = ["training loss", *(f"validation loss of generated {name}" for name in validation)]
-    for axes, title, modality in zip(figure.subplots(1, len(titles)), titles, [None, *validation]):
+    for axes, title, modality in zip(figure.subplots(1, len(titles), squeeze=False)[0], titles, [None, *validation]):
         for name, points in curves.items():
-            kind, *task, last = name.split("/")
-            if (kind == "validation") == (modality is not None) and modality in (None, last):
-                axes.plot(*zip(*points), label="/".join(task) or name, linewidth=1.2)
+            kind, *task = name.split("/")
+            if (kind == "validation" and task[-1] == modality) if modality else kind == "loss":
+                axes.plot(*zip(*points), label=task[0] if modality else name, linewidth=1.2)
         axes.set_title(title, fontsize=10)
         axes.set_xlabel("optimiser steps")
         axes.grid(alpha=0.25)
