@@ -70,7 +70,7 @@ def train_on(
         run: its folder, with the codecs.
         clips: a folder of media files to train on.
         out: gets a temporary folder, which is removed in the end.
-        seconds: how long, with everything around it; at least one step is made.
+        seconds: how long, with everything around it; a few steps are always made.
         console: for progress.
 
     Returns:
@@ -90,7 +90,7 @@ def train_on(
         _measure(assembly, z0)  # once more for the clock: the first time is slower
         measuring = time.monotonic() - start
         left = seconds - (time.monotonic() - begin) - LOOKS * measuring
-        steps = max(round(left / (STEP_COST * measuring / DRAWS)), 1)
+        steps = LOOKS * max(round(left / (STEP_COST * measuring / DRAWS) / LOOKS), 1)
 
         def look(step: int, trained: Assembly, _: Path) -> None:
             losses[step] = _measure(trained, z0)
@@ -123,7 +123,7 @@ def _short(recipe: Recipe, steps: int, clips: int) -> Recipe:
         precision="float32",
         checkpoint_every=steps,
         validate_every=steps + 1,  # the losses are looked at, instead
-        sample_every=max(steps // LOOKS, 1),
+        sample_every=steps // LOOKS,
     )
     return attrs.evolve(recipe, training=training)
 
