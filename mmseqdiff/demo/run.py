@@ -4,6 +4,7 @@ import time
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
+from shlex import quote
 
 import attrs
 from rich.console import Console
@@ -12,6 +13,7 @@ from rich.progress import track
 from mmseqdiff.demo.examples import make_example
 from mmseqdiff.demo.page import Page, Section, Training, write_page
 from mmseqdiff.demo.training import draw_losses, train_on
+from mmseqdiff.errors import MediaError
 from mmseqdiff.evaluate.clips import RealClip, read_clip, read_folder
 from mmseqdiff.evaluate.conditional import measure_conditional
 from mmseqdiff.evaluate.samples import generate_comparisons
@@ -66,12 +68,15 @@ class Demo:
 
         Raises:
             MediaError: before anything is generated, if the user's file cannot give a clip, or there are fewer than
-                two others.
+                two others; later, if a file cannot be written.
             KeyboardInterrupt: if training was stopped with Ctrl-C.
         """
         own = [] if self.video is None else [read_clip(self.pipeline, self.video, self.start)]
         real, _ = read_folder(self.pipeline, self.clips)
-        self.out.mkdir(parents=True, exist_ok=True)
+        try:
+            self.out.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise MediaError(f"{self.out} cannot hold the page: {error.strerror or error}") from None
         sections = tuple(self._section(name, real, own) for name in TASKS)
         training = self._training() if self.training_seconds else None
         path = self.out / "index.html"
@@ -111,14 +116,12 @@ class Demo:
         seconds = (time.monotonic() - began) / len(shown)
         examples = []
         for n, (clip, comparison) in enumerate(zip(shown, made)):
-            source = f"your file: {clip.file.name}" if clip in own else clip.file.name
-            other = made[(n + 1) % (len(shown) - len(own))] if given else comparison  # never the user's
-            examples.append(
-                make_example(
-                    self.pipeline, comparison, other, source if given else f"sample {n + 1}", f"{name}-{n}", self.out
-                )
-            )
-        inputs = "".join(f" --{modality} {real[0].file.name}" for modality in given)
+            title = f"your file: {clip.file.name}" if clip in own else clip.file.name if given else f"sample {n + 1}"
+            other = made[(n + 1) % min(self.num, len(real))]  # never the user's
+            examples.append(make_example(self.pipeline, comparison, other, title, f"{name}-{n}", self.out))
+        file = real[0].file
+        source = quote(str(file.relative_to(self.out) if file.is_relative_to(self.out) else file.name))
+        inputs = "".join(f" --{modality} {source}" for modality in given)
         text = TASKS[name]
         return Section(
             task=name,

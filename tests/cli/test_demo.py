@@ -122,11 +122,13 @@ def test_the_media_play_in_a_browser_and_the_given_file_shows_what_is_given_alon
 def test_what_cannot_be_shown_is_refused_before_anything_is_made(made, monkeypatch, capsys, tmp_path):
     clips, model, own, _ = made
     (tmp_path / "broken.mp4").write_bytes(b"nothing")
+    (tmp_path / "taken").touch()
     for words, message in (
         (("--video", tmp_path / "broken.mp4"), "broken.mp4"),
         (("--video", own, "--start", 1), "1"),
         (("--num", 1), "--num must be at least 2"),
         (("--clips", "no-such-data"), "no-such-data"),
+        (("--out", tmp_path / "taken"), "taken cannot hold the page"),
     ):
         words = ("--out", tmp_path / "page", "--model", model, "--clips", clips, *words)
         assert run(monkeypatch, *words) == 2

@@ -4,7 +4,7 @@ from fractions import Fraction as F
 
 import pytest
 import torch
-from hypothesis import assume, given
+from hypothesis import given
 from hypothesis import strategies as st
 from mmseqdiff_noise.tasks import (
     CrossModal,
@@ -66,10 +66,10 @@ def test_law_12_given_cells_lie_in_what_may_be_read(data, layout):
     laws.check_task(task, layout)
 
 
-@given(start=TIMES, stop=TIMES, whole=st.booleans())
-def test_what_is_generated_and_what_is_given_make_up_the_clip(start, stop, whole):
+@given(moments=st.sets(st.integers(0, 17 * 125), min_size=2, max_size=2))
+def test_what_is_generated_and_what_is_given_make_up_the_clip(moments):
+    start, stop = sorted(F(moment, 1000) for moment in moments)
     end = max(track.edges[-1] for track in AVDIT.tracks)
-    assume(start < stop <= end)
     inside = Ranges({name: [(start, stop)] for name in AVDIT.modalities}).given(AVDIT)
     assert not (inside & inpainting(start, stop).given(AVDIT)).any(), "no cell is on both sides of an edge"
     laws.check_task(inpainting(start, stop), AVDIT)
