@@ -118,6 +118,12 @@ def test_mixture_weights_are_probabilities_up_to_a_factor(weights):
     assert torch.equal(policy.component(MANY), Mixture(policy.policies, tuple(3 * w for w in weights)).component(MANY))
 
 
+def test_a_mixture_within_a_mixture_draws_anew():
+    policy = Mixture((Vanilla(), monl()), (1.0, 4.0))
+    assert len(policy.components) == 5
+    assert stats.chisquare(torch.bincount(policy.component(MANY), minlength=5)).pvalue > LIKELY
+
+
 @given(layout=layouts(), keys=keys(4), data=st.data())
 def test_policies_compose(layout, keys, data):
     base = st.sampled_from([*PAPERS, monl()])

@@ -80,7 +80,10 @@ def test_what_is_generated_and_what_is_given_make_up_the_clip(moments):
         assert torch.equal(continuation(start).given(AVDIT), before)
 
 
-@given(spans=st.lists(st.tuples(TIMES, TIMES).map(sorted).map(tuple), max_size=5), time=TIMES)
+FEW = st.integers(0, 8).map(F)  # so that stretches touch
+
+
+@given(spans=st.lists(st.tuples(FEW, FEW).map(sorted).map(tuple), max_size=5), time=FEW)
 def test_merged_stretches_cover_the_same_moments_once(spans, time):
     joined = merged(spans)
     assert any(a <= time < b for a, b in spans) == any(a <= time < b for a, b in joined)
