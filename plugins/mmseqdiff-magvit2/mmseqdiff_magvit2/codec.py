@@ -2,7 +2,7 @@
 
     (1) z = encoder(x)         s = 4 frames, 8 rows and 8 columns become one latent of 8 numbers
     (2) x̂ = decoder(z)
-    (3) loss = 5 · mean (x̂ − x)² + edge_weight · mean |∇x̂ − ∇x|
+    (3) loss = 5 · mean (x̂ − x)² + edge_weight · edges + motion_weight · motion       distances of losses.py
 
 Latents are not quantised, as in W.A.L.T (arXiv:2312.06662) and AVDiT (arXiv:2405.13762 §4.1). The whole is causal: latent n
 follows from frames 0 … s n, so a video's first frames, or a single picture, are a clip of their own. The widths, kernels
@@ -20,7 +20,7 @@ from mmseqdiff import random
 from mmseqdiff.layout import Track
 from mmseqdiff.protocols import Codec
 from mmseqdiff_magvit2.inflation import inflate
-from mmseqdiff_magvit2.losses import edge_distance, peak_signal_to_noise
+from mmseqdiff_magvit2.losses import edge_distance, motion_distance, peak_signal_to_noise
 from mmseqdiff_magvit2.networks import Decoder, Encoder
 
 __all__ = ["Magvit2"]
@@ -42,6 +42,7 @@ class Magvit2(nn.Module, Codec):
         temporal: False makes every kernel and stride in time 1: a codec of single pictures, to be inflated.
         reconstruction_weight: of the squared error in the training loss.
         edge_weight: of the distance of picture gradients in it.
+        motion_weight: of the distance of changes from frame to frame in it; single frames have none.
         latent_noise: Gaussian noise on the latents in training, relative to each channel's own standard deviation, so
             that the decoder forgives a generated latent its errors.
 
@@ -61,6 +62,7 @@ class Magvit2(nn.Module, Codec):
         temporal: bool = True,
         reconstruction_weight: float = 5.0,
         edge_weight: float = 0.0,
+        motion_weight: float = 0.0,
         latent_noise: float = 0.0,
     ) -> None:
         super().__init__()
@@ -73,7 +75,7 @@ class Magvit2(nn.Module, Codec):
         self.spatial_stride = 2 ** len(temporal_downsample)
         self.latent_channels = latent_channels
         self.reconstruction_weight, self.edge_weight = reconstruction_weight, edge_weight
-        self.latent_noise = latent_noise
+        self.motion_weight, self.latent_noise = motion_weight, latent_noise
 
         self._image_codec = partial(
             Magvit2,
@@ -150,7 +152,7 @@ class Magvit2(nn.Module, Codec):
             keys: one per example; the latents' noise follows from them.
 
         Returns:
-            ``reconstruction``, and ``edge`` where it has a weight.
+            ``reconstruction``, and ``edge`` and ``motion`` where they have a weight.
         """
         latents = self.encode(signal)
         if self.latent_noise:
@@ -161,6 +163,8 @@ class Magvit2(nn.Module, Codec):
         terms = {"reconstruction": self.reconstruction_weight * (reconstruction - signal).square().mean()}
         if self.edge_weight:
             terms["edge"] = self.edge_weight * edge_distance(signal, reconstruction)
+        if self.motion_weight and signal.shape[1] > 1:
+            terms["motion"] = self.motion_weight * motion_distance(signal, reconstruction)
         return terms
 
     def reconstruction_quality(self, signal: Pictures, reconstruction: Pictures) -> dict[str, Tensor]:

@@ -136,6 +136,16 @@ def test_edges_have_a_weight_and_shade_does_not_count_as_one():
     assert float(terms["edge"]) == pytest.approx(3 * (1 / 7) / 2)
 
 
+def test_motion_has_a_weight_and_what_stands_still_does_not_count_as_one():
+    model = codec(motion_weight=3.0)
+    model.decoder.output.weight.zero_()
+    still, moving = (torch.full((1, 5, 8, 8, 3), 0.7).double() for _ in range(2))
+    moving[:, 2:] = 0.2  # one change of a half in four
+    terms = [model.training_loss(x, torch.tensor([0])) for x in (still, moving)]
+    assert [float(term["motion"]) for term in terms] == pytest.approx([0, 3 * 0.5 / 4])
+    assert "motion" not in model.training_loss(still[:, :1], torch.tensor([0]))  # one frame does not move
+
+
 @settings(max_examples=5)
 @given(drawn=keys(2))
 def test_latent_noise_follows_from_the_keys_and_scales_with_the_latents(drawn):
