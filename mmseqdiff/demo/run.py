@@ -15,11 +15,11 @@ from mmseqdiff.demo.page import Page, Section, Training, write_page
 from mmseqdiff.demo.training import draw_losses, train_on
 from mmseqdiff.errors import MediaError
 from mmseqdiff.evaluate.clips import RealClip, read_clip, read_folder
-from mmseqdiff.evaluate.conditional import measure_conditional
+from mmseqdiff.evaluate.conditional import encode_clips, measure_conditional
 from mmseqdiff.evaluate.samples import generate_comparisons
 from mmseqdiff.picture import draw_plan
 from mmseqdiff.pipeline import Pipeline, build_task
-from mmseqdiff.protocols import Task
+from mmseqdiff.protocols import Latents, Task
 
 __all__ = ["TASKS", "Demo"]
 
@@ -77,7 +77,8 @@ class Demo:
             self.out.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise MediaError(f"{self.out} cannot hold the page: {error.strerror or error}") from None
-        sections = tuple(self._section(name, real, own) for name in TASKS)
+        z0 = encode_clips(self.pipeline, real)
+        sections = tuple(self._section(name, real, own, z0) for name in TASKS)
         training = self._training() if self.training_seconds else None
         path = self.out / "index.html"
         write_page(Page(self._facts(len(real)), sections, training), path)
@@ -95,7 +96,7 @@ class Demo:
             f"{clips} clips that it was not trained on",
         )
 
-    def _section(self, name: str, real: Sequence[RealClip], own: Sequence[RealClip]) -> Section:
+    def _section(self, name: str, real: Sequence[RealClip], own: Sequence[RealClip], z0: Latents) -> Section:
         """Runs one task."""
         task = build_task(self.pipeline.assembly.host, name)
         plan = self.pipeline.plan(task, steps=self.steps)
@@ -134,13 +135,13 @@ class Demo:
                 f"{seconds:.1f} s a clip",
             ),
             command=f"mmseqdiff generate {name}{inputs} --steps {plan.steps} --out {name}.mp4",
-            finding=self._finding(task, real) if given else "",
+            finding=self._finding(task, real, z0) if given else "",
             examples=tuple(examples),
         )
 
-    def _finding(self, task: Task, real: Sequence[RealClip]) -> str:
+    def _finding(self, task: Task, real: Sequence[RealClip], z0: Latents) -> str:
         """What the conditional losses over all clips say."""
-        test = measure_conditional(self.pipeline, task, real, seed=self.seed).overall
+        test = measure_conditional(self.pipeline, task, real, z0, seed=self.seed).overall
         means = [sum(values) / len(values) for values in (test.own, test.other)]
         return (
             f"Does it listen to what it is given? Its loss on the rest is {means[0]:.3f} with the "

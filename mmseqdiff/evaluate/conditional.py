@@ -24,7 +24,7 @@ from mmseqdiff.pipeline import Pipeline
 from mmseqdiff.protocols import Denoiser, Latents, Task
 from mmseqdiff.train.objective import conditional_loss
 
-__all__ = ["LEVELS", "ConditionalLoss", "conditional_losses", "measure_conditional"]
+__all__ = ["LEVELS", "ConditionalLoss", "conditional_losses", "encode_clips", "measure_conditional"]
 
 LEVELS = (0.1, 0.3, 0.5, 0.7, 0.9)
 """Where the loss is measured, as parts of T."""
@@ -48,10 +48,20 @@ class ConditionalLoss:
         return {**self.overall.to_dict(), "by level": levels}
 
 
+def encode_clips(pipeline: Pipeline, clips: Sequence[RealClip], batch_size: int = 16) -> dict[str, Tensor]:
+    """Normalised latents of whole clips: encoded once, they serve every task."""
+    batches = [stack(clips[part]) for part in _parts(len(clips), batch_size)]
+    return {
+        name: torch.cat([modality.encode(signals[name].to(pipeline.device)) for signals in batches])
+        for name, modality in pipeline.assembly.modalities.items()
+    }
+
+
 def measure_conditional(
     pipeline: Pipeline,
     task: Task,
     clips: Sequence[RealClip],
+    z0: Latents,
     *,
     levels: Sequence[float] = LEVELS,
     seed: int = 0,
@@ -63,20 +73,18 @@ def measure_conditional(
         pipeline: the model.
         task: gives some cells and leaves some.
         clips: at least two.
+        z0: the clips' latents, from :func:`encode_clips`.
         levels: where the loss is measured, as parts of T.
         seed: of the noise.
         batch_size: clips at once.
     """
-    z0, conditions = {}, {}
+    conditions: dict[str, list[Tensor]] = {}
     for part in _parts(len(clips), batch_size):
-        signals = stack(clips[part])
-        for name, modality in pipeline.assembly.modalities.items():
-            z0.setdefault(name, []).append(modality.encode(signals[name].to(pipeline.device)))
-        for name, latents in pipeline.encode(task, signals).items():
+        for name, latents in pipeline.encode(task, stack(clips[part])).items():
             conditions.setdefault(name, []).append(latents)
     own, other = conditional_losses(
         pipeline.assembly.denoiser,
-        {name: torch.cat(batches) for name, batches in z0.items()},
+        z0,
         {name: torch.cat(batches) for name, batches in conditions.items()},
         task.given(pipeline.layout),
         [share * pipeline.assembly.schedule.num_levels for share in levels],

@@ -12,7 +12,7 @@ from rich.progress import track
 from mmseqdiff import __version__
 from mmseqdiff.errors import UserError
 from mmseqdiff.evaluate.clips import RealClip, read_folder
-from mmseqdiff.evaluate.conditional import LEVELS, measure_conditional
+from mmseqdiff.evaluate.conditional import LEVELS, encode_clips, measure_conditional
 from mmseqdiff.evaluate.report import Report
 from mmseqdiff.evaluate.samples import fitting_metrics, generate_comparisons, measure_samples
 from mmseqdiff.pipeline import Pipeline, build_task
@@ -76,8 +76,9 @@ def evaluate_model(
             raise UserError(f"task {name!r} gives nothing, so there is no condition to evaluate")
 
     clips, left_out = read_folder(pipeline, folder, progress=lambda files: track(files, "reading", console=console))
+    z0 = encode_clips(pipeline, clips, batch_size)
     losses = {
-        name: measure_conditional(pipeline, task, clips, seed=seed, batch_size=batch_size)
+        name: measure_conditional(pipeline, task, clips, z0, seed=seed, batch_size=batch_size)
         for name, task in track(tasks.items(), "conditional losses", console=console)
     }
     samples = {}

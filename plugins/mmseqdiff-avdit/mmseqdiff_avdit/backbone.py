@@ -18,7 +18,7 @@ from mmseqdiff.layout import Layout
 from mmseqdiff.protocols import Latents
 from mmseqdiff_avdit.blocks import Block, Spans
 from mmseqdiff_avdit.embedding import CellEmbedding, TrackInput, TrackOutput
-from mmseqdiff_avdit.positions import AXIS_FEATURES, time_features
+from mmseqdiff_avdit.positions import AXIS_FEATURES, rotation, time_features
 
 __all__ = ["AVDiT"]
 
@@ -40,10 +40,14 @@ class AVDiT(nn.Module):
         self_condition: whether the network reads an estimate of the clean latents; without, it ignores one.
         patch: side of the square of latents that makes one token, for modalities whose grid has two axes; the paper's
             is 1. It divides the grid.
+        rotary: rotate queries and keys by their cells' moments, so that attention sees the time between two tokens. The
+            paper's model has no such thing; small models learn what belongs together in time many times faster with it.
 
     Raises:
         ValueError: if a size is not positive, or does not divide what it should.
     """
+
+    angles: Tensor | None
 
     def __init__(
         self,
@@ -55,6 +59,7 @@ class AVDiT(nn.Module):
         gates: bool = False,
         self_condition: bool = True,
         patch: int = 1,
+        rotary: bool = False,
     ) -> None:
         super().__init__()
         sizes = {"layers": layers, "dimension": dimension, "heads": heads, "mlp_ratio": mlp_ratio, "patch": patch}
@@ -63,6 +68,8 @@ class AVDiT(nn.Module):
                 raise ValueError(f"{name} must be positive, got {size}")
         if dimension % heads:
             raise ValueError(f"heads {heads} must divide dimension {dimension}")
+        if rotary and dimension // heads % 2:
+            raise ValueError(f"a rotary head needs an even width: dimension {dimension} / heads {heads} is odd")
         self.layout = layout
         tracks = {track.modality: track for track in layout.tracks}
         self.cells = CellEmbedding(layout, dimension)
@@ -78,6 +85,8 @@ class AVDiT(nn.Module):
             tokens=tuple(self.inputs[name].tokens for name in layout.modalities),
         )
         self.register_buffer("time_features", time_features(layout), persistent=False)
+        angles = rotation(layout, self.spans.tokens, dimension // heads) if rotary else None
+        self.register_buffer("angles", angles, persistent=False)
         self.initialise()
 
     def initialise(self) -> None:
@@ -124,7 +133,7 @@ class AVDiT(nn.Module):
         tokens = [self.inputs[name](z[name], estimates[name], time).flatten(1, 2) for name, time in zip(names, times)]
         x = torch.cat(tokens, dim=1).to(z[names[0]].dtype)  # under autocast the residual stream keeps full precision
         for block in self.blocks:
-            x = block(x, rows, self.spans)
+            x = block(x, rows, self.spans, self.angles)
         parts = zip(names, self.spans.split_tokens(x), self.spans.split_rows(rows))
         return {name: self.outputs[name](part, own).to(z[name].dtype) for name, part, own in parts}
 

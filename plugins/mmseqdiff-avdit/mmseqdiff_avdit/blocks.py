@@ -13,12 +13,15 @@ broadcasting, without a gather and without a copy.
 """
 
 from collections.abc import Callable
+from functools import partial
 
 import attrs
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
+
+from mmseqdiff_avdit.positions import rotate
 
 __all__ = ["Block", "Spans", "normalise"]
 
@@ -67,12 +70,22 @@ class Attention(nn.Module):
         self.key_norm = nn.LayerNorm(dimension // heads, eps=EPSILON, bias=False)
         self.project = nn.Linear(dimension, dimension)
 
-    def forward(self, x: Float[Tensor, "batch tokens dimension"]) -> Float[Tensor, "batch tokens dimension"]:
-        """The mixed tokens."""
+    def forward(
+        self, x: Float[Tensor, "batch tokens dimension"], angles: Float[Tensor, "tokens channel"] | None = None
+    ) -> Float[Tensor, "batch tokens dimension"]:
+        """The mixed tokens.
+
+        Args:
+            x: the tokens.
+            angles: how queries and keys are rotated (:func:`mmseqdiff_avdit.positions.rotation`); None leaves them.
+        """
         query, key, value = (
             self.qkv(x).unflatten(-1, (3, self.heads, -1)).transpose(1, 3).unbind(2)
         )  # (B, heads, L, d')
-        mixed = F.scaled_dot_product_attention(self.query_norm(query), self.key_norm(key), value)
+        query, key = self.query_norm(query), self.key_norm(key)
+        if angles is not None:
+            query, key = rotate(query, angles), rotate(key, angles)
+        mixed = F.scaled_dot_product_attention(query, key, value.to(query.dtype))
         return self.project(mixed.transpose(1, 2).flatten(2))
 
 
@@ -96,14 +109,18 @@ class Block(nn.Module):
         )
 
     def forward(
-        self, x: Float[Tensor, "batch tokens dimension"], rows: Float[Tensor, "batch cell dimension"], spans: Spans
+        self,
+        x: Float[Tensor, "batch tokens dimension"],
+        rows: Float[Tensor, "batch cell dimension"],
+        spans: Spans,
+        angles: Float[Tensor, "tokens channel"] | None = None,
     ) -> Float[Tensor, "batch tokens dimension"]:
-        """The tokens after this layer."""
+        """The tokens after this layer; ``angles`` as in :class:`Attention`."""
         first, second = self.modulation(rows).chunk(2, dim=-1)  # Eq. (1)
-        x = x + self._branch(self.attention, x, first, spans)  # Eq. (2)
+        x = x + self._branch(partial(self.attention, angles=angles), x, first, spans)  # Eq. (2)
         return x + self._branch(self.mlp, x, second, spans)  # Eq. (3)
 
-    def _branch(self, inner: nn.Module, x: Tensor, modulation: Tensor, spans: Spans) -> Tensor:
+    def _branch(self, inner: Callable[[Tensor], Tensor], x: Tensor, modulation: Tensor, spans: Spans) -> Tensor:
         scale, shift, *gate = modulation.chunk(self.parts, dim=-1)
         change = inner(spans.apply(_scale_and_shift, normalise(x), scale, shift))
         return spans.apply(torch.mul, change, *gate) if gate else change

@@ -3,6 +3,8 @@
     (1) φ(x) = [cos 2πx/p_k, sin 2πx/p_k]         for K periods p_k that rise geometrically
     (2) time features of cell (m, n)               φ(its midpoint in seconds), periods 1/25 s … 20 s
     (3) space features of a token                  φ of every grid coordinate, periods 2 … 128 tokens
+    (4) rotation of a query or key u                u ← u e^{2πi s/p_k}, its halves the real and imaginary parts of K complex
+                                                    numbers, s its cell's midpoint in seconds, the periods as in (2)
 
 A learned linear map takes them to the model's dimension, which makes the embedding a smooth function of place. A
 learned table, a vector for every index, would hold for clips of one length only and would have to learn which audio
@@ -12,6 +14,7 @@ its rate, and weights trained on one layout fit a layout of another length.
 
 import itertools
 import math
+from collections.abc import Sequence
 
 import torch
 from jaxtyping import Float
@@ -19,7 +22,7 @@ from torch import Tensor
 
 from mmseqdiff.layout import Layout
 
-__all__ = ["AXIS_FEATURES", "sinusoids", "space_features", "time_features"]
+__all__ = ["AXIS_FEATURES", "rotate", "rotation", "sinusoids", "space_features", "time_features"]
 
 AXIS_FEATURES = 64
 """Features of one coordinate, 2K in Eq. (1)."""
@@ -50,3 +53,26 @@ def space_features(grid: tuple[int, ...]) -> Float[Tensor, "token feature"]:
     """Eq. (3) for the tokens of one segment, in row-major order: ``AXIS_FEATURES`` for each axis of the grid."""
     coordinates = torch.tensor(list(itertools.product(*map(range, grid))), dtype=torch.float64)
     return sinusoids(coordinates, *_TOKENS, AXIS_FEATURES, torch.get_default_dtype()).flatten(1)
+
+
+def rotation(layout: Layout, tokens: Sequence[int], channels: int) -> Float[Tensor, "tokens channel"]:
+    """Cosines, then sines, of the angles of Eq. (4), in the default dtype.
+
+    Args:
+        layout: whose tokens, one track after the other.
+        tokens: in one segment of every track.
+        channels: of a query or key, an even number.
+    """
+    seconds = [
+        float(midpoint)
+        for track, count in zip(layout.tracks, tokens)
+        for midpoint in track.midpoints
+        for _ in range(count)
+    ]
+    return sinusoids(torch.tensor(seconds, dtype=torch.float64), *_SECONDS, channels, torch.get_default_dtype())
+
+
+def rotate(u: Float[Tensor, "*batch tokens channel"], angles: Float[Tensor, "tokens channel"]) -> Tensor:
+    """Eq. (4) for queries or keys, by the cosines and sines of :func:`rotation`."""
+    (real, imaginary), (cosine, sine) = u.chunk(2, dim=-1), angles.chunk(2, dim=-1)
+    return torch.cat([real * cosine - imaginary * sine, real * sine + imaginary * cosine], dim=-1)

@@ -10,12 +10,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from mmseqdiff_avdit.backbone import AVDiT
-from mmseqdiff_avdit.positions import time_features
+from mmseqdiff_avdit.positions import rotation, time_features
 
 from mmseqdiff.layout import Layout, Track, uniform_edges
 
 SMALL = {"layers": 2, "dimension": 24, "heads": 3, "mlp_ratio": 2.0}
-VARIANTS = [{}, {"gates": True}, {"patch": 2}, {"self_condition": False}]
+VARIANTS = [{}, {"gates": True}, {"patch": 2}, {"self_condition": False}, {"rotary": True}]
 
 LAYOUT = Layout(
     (
@@ -61,7 +61,9 @@ def levels(layout=LAYOUT, batch=2, seed=0, dtype=torch.float32):
     return torch.where(layout.valid, t, 0).to(dtype)
 
 
-def reference(state, layout, z, estimate, level, *, layers, heads, patch=1, gates=False, self_condition=True, **_):
+def reference(
+    state, layout, z, estimate, level, *, layers, heads, patch=1, gates=False, self_condition=True, rotary=False, **_
+):
     """One example; every token by itself, with the conditioning of ``level(m, n)`` computed anew for each."""
 
     def linear(name, x):
@@ -83,7 +85,16 @@ def reference(state, layout, z, estimate, level, *, layers, heads, patch=1, gate
         numbers = [math.cos(angle) for angle in angles] + [math.sin(angle) for angle in angles]
         return torch.tensor(numbers, dtype=next(iter(state.values())).dtype)
 
-    tokens, rows, places = [], [], []
+    def turn(x):  # pairs of numbers as complex numbers, turned by their token's moment
+        half = x.shape[-1] // 2
+        periods = torch.tensor(
+            [(1 / 25) ** (1 - k / (half - 1)) * 20 ** (k / (half - 1)) for k in range(half)], dtype=torch.float64
+        )
+        angles = 2 * math.pi * torch.tensor(moments, dtype=torch.float64)[:, None] / periods
+        turned = torch.complex(x[:, :half], x[:, half:]) * torch.polar(torch.ones_like(angles), angles)
+        return torch.cat([turned.real, turned.imag], dim=-1).to(x.dtype)
+
+    tokens, rows, places, moments = [], [], [], []
     for m, track in enumerate(layout.tracks):
         name, side = track.modality, patch if len(track.grid) == 2 else 1
         for n in range(track.segments):
@@ -103,6 +114,7 @@ def reference(state, layout, z, estimate, level, *, layers, heads, patch=1, gate
                 tokens.append(token)
                 rows.append(silu(linear("cells.mlp.2", silu(linear("cells.mlp.0", row)))))
                 places.append((name, n, corner, side))
+                moments.append(float((track.edges[n] + track.edges[n + 1]) / 2))
     x, c = torch.stack(tokens), torch.stack(rows)
     d = x.shape[-1]
     for layer in range(layers):
@@ -119,6 +131,8 @@ def reference(state, layout, z, estimate, level, *, layers, heads, patch=1, gate
             part = slice(h * d // heads, (h + 1) * d // heads)
             query = norm(q[:, part]) * state[f"{block}.attention.query_norm.weight"]
             key = norm(k[:, part]) * state[f"{block}.attention.key_norm.weight"]
+            if rotary:
+                query, key = turn(query), turn(key)
             weights = (query @ key.T / math.sqrt(d // heads)).exp()
             mixed.append(weights / weights.sum(-1, keepdim=True) @ v[:, part])
         x = x + gate_1 * linear(f"{block}.attention.project", torch.cat(mixed, dim=-1))
@@ -186,6 +200,20 @@ def test_modulation_per_cell_is_modulation_per_token(variant):
     one, own = ({name: value[0] for name, value in each.items()} for each in (z, estimate))
     expected = reference(model.state_dict(), LAYOUT, one, own, lambda m, n: float(t[0, m, n]), **{**SMALL, **variant})
     assert_close({name: value[0] for name, value in model(z, t, self_condition=estimate).items()}, expected, 1e-9)
+
+
+@torch.no_grad()
+def test_rotated_attention_sees_the_time_between_tokens_and_not_when():
+    later = Layout([attrs.evolve(t, edges=[edge + Fraction(1, 3) for edge in t.edges]) for t in LAYOUT.tracks])
+    stretched = Layout([attrs.evolve(t, edges=[2 * edge for edge in t.edges]) for t in LAYOUT.tracks])
+    x = torch.randn(1, 8 * 3 + 7 + 4 * 3, 24, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    model = network(rotary=True, dtype=torch.float64)
+    attention = model.blocks[0].attention
+    now, then, slower = (
+        attention(x, rotation(layout, model.spans.tokens, 8).double()) for layout in (LAYOUT, later, stretched)
+    )
+    torch.testing.assert_close(now, then, rtol=1e-5, atol=1e-5)
+    assert not torch.allclose(now, slower, rtol=1e-2, atol=1e-2)
 
 
 @torch.no_grad()
@@ -296,6 +324,7 @@ def test_wrong_shapes_are_refused(change, message):
         ({"heads": 5}, "heads 5 must divide dimension 24"),
         ({"patch": 4}, r"patch 4 .* \(4, 2\) of 'video'"),
         ({"layers": 0}, "layers must be positive, got 0"),
+        ({"heads": 8, "rotary": True}, "a rotary head needs an even width: dimension 24 / heads 8 is odd"),
     ],
 )
 def test_sizes_that_do_not_fit_are_refused(sizes, message):
