@@ -58,4 +58,15 @@ def register(add):
         summary="any stretches of time per modality, as video:0-0.625 audio:0-2",
     )
 
-    add("plan", "full", "mmseqdiff_noise.plans:Full", summary="all cells that are not given go from T to 0 together")
+    plans = "mmseqdiff_noise.plans"
+    add("plan", "full", f"{plans}:Full", summary="all cells that are not given go from T to 0 together")
+    add("plan", "autoregressive", f"{plans}:autoregressive", summary="segment by segment")
+    add(
+        "plan", "block_autoregressive", f"{plans}:BlockAutoregressive", summary="some segments together, block by block"
+    )
+    add("plan", "pyramid", f"{plans}:Pyramid", summary="every block starts some rows after the one before it")
+    add("plan", "trapezoid", f"{plans}:Trapezoid", summary="both ends first, or the middle first")
+    add("plan", "ar_step", f"{plans}:ArStep", summary="every block stays some steps behind the one before it")
+    add("plan", "keyframes", f"{plans}:Keyframes", summary="every so many segments first, then what lies between")
+    add("plan", "cascade", f"{plans}:Cascade", summary="some modalities lead")
+    add("plan", "matrix", "mmseqdiff_noise.matrix:Matrix", summary="any levels of your own, from a list or a JSON file")
