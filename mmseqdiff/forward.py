@@ -7,10 +7,12 @@ For every cell e = (m, n) at its own level t, with alpha² = alpha_bar and sigma
     (3) v = alpha epsilon − sigma x0                                 x0 = alpha z_t − sigma v, epsilon = sigma z_t + alpha v
     (4) velocity = epsilon − x0                                      x0 = (z_t − sigma velocity) / (alpha + sigma),
                                                                      epsilon = (z_t + alpha velocity) / (alpha + sigma)
+    (5) z_s = alpha_{s|t} z_t + sqrt(sigma_s² − alpha²_{s|t} sigma_t²) xi,   alpha_{s|t} = alpha_s / alpha_t,   s > t
 
 (3) is Salimans and Ho's v (arXiv:2202.00512) and holds for alpha² + sigma² = 1. At level 0 a cell is exactly clean:
 z_t = z_0 bit for bit, x0 = z_t and epsilon = 0 whatever was predicted. No division by zero is ever formed, so that
-gradients are finite as well.
+gradients are finite as well. (5) is the forward process from level t on: if z_t is distributed as Eq. (1) says, so is z_s
+(arXiv:2201.09865 Eq. 6 for one step).
 """
 
 from collections.abc import Mapping
@@ -69,7 +71,7 @@ def normal_latents(
 
 @attrs.frozen
 class ForwardProcess:
-    """Corrupts clean latents to a timestep matrix, Eq. (1)."""
+    """Corrupts clean latents to a timestep matrix, Eq. (1), and noisy ones further, Eq. (5)."""
 
     schedule: NoiseSchedule
     layout: Layout
@@ -82,6 +84,24 @@ class ForwardProcess:
             alpha, sigma = expand(alphas[name], z0[name]), expand(sigmas[name], z0[name])
             noisy[name] = torch.where(sigma == 0, z0[name], alpha * z0[name] + sigma * noise[name])
         return noisy
+
+    def renoise(
+        self,
+        z: Latents,
+        noise: Latents,
+        t: Float[Tensor, "batch modality segment"],
+        s: Float[Tensor, "batch modality segment"],
+    ) -> dict[str, Tensor]:
+        """Latents at levels ``s`` from latents at levels ``t``, Eq. (5), where s > t; the others bit for bit as they are."""
+        rises = s > t
+        alpha_st = self.schedule.alpha(s) / torch.where(rises, self.schedule.alpha(t), 1)  # t < T there, so alpha_t > 0
+        variance = self.schedule.sigma(s) ** 2 - (alpha_st * self.schedule.sigma(t)) ** 2
+        scales = self.layout.split(alpha_st), self.layout.split(variance.clamp(min=0).sqrt())
+        noisier = {}
+        for name, cells in self.layout.split(rises).items():
+            alpha, sigma = (expand(scale[name], z[name]) for scale in scales)
+            noisier[name] = torch.where(expand(cells, z[name]), alpha * z[name] + sigma * noise[name], z[name])
+        return noisier
 
 
 @attrs.frozen(eq=False)

@@ -5,7 +5,8 @@ matrix and any sampler):
 
     (1) predict at (z, t), with the last estimate of the clean latents as self-condition
     (2) z ← sampler step from t to s; a cell with s = t is copied
-    (3) the self-condition of every cell that moved ← its new estimate
+    (3) the self-condition of every cell that fell ← its new estimate
+    (4) a cell with s > t is re-noised by the forward process; its self-condition and the sampler's memory of it start anew
 
 Random numbers are keyed by example, modality, segment and the cell's own count of moves, so that neither the batch
 nor a pause nor the plan of another cell changes them.
@@ -54,11 +55,11 @@ def generate(
     Raises:
         ValueError: if the plan needs latents that ``given`` lacks, or has in another shape.
     """
-    layout, device = plan.layout, keys.device
+    layout, device, forward = plan.layout, keys.device, ForwardProcess(denoiser.schedule, plan.layout)
     is_given, rows = plan.given.to(device), plan.levels.to(device)[:, None].expand(-1, len(keys), -1, -1)
     start = normal_latents(layout, keys, "start", dtype=dtype)
     clean = _clean(plan, given or {}, start)
-    z = ForwardProcess(denoiser.schedule, layout).corrupt(clean, start, rows[0])
+    z = forward.corrupt(clean, start, rows[0])
     estimate = {}
     for name, cells in layout.split(is_given[None]).items():
         from_noise = layout.split(rows[0] == plan.num_levels)[name]
@@ -66,6 +67,7 @@ def generate(
         estimate[name] = torch.where(expand(cells, z[name]), clean[name], 0)
 
     moves, state = plan.moves().to(device), sampler.start(z, layout)
+    falls, rises = plan.falls.tolist(), plan.rises.tolist()
     for r in progress(range(plan.steps)):
         t, s = rows[r], rows[r + 1]
         first: list[Prediction] = []
@@ -79,9 +81,15 @@ def generate(
         def noise(stream: str, r: int = r) -> Latents:
             return normal_latents(layout, keys, f"step {stream}", moves[r], dtype)
 
-        z, state = sampler.step(z, t, s, denoise=denoise, state=state, noise=noise)
-        for name, changed in layout.split(t != s).items():
-            estimate[name] = torch.where(expand(changed, z[name]), first[0].x0[name].to(dtype), estimate[name])
+        if falls[r]:
+            z, state = sampler.step(z, t, torch.minimum(t, s), denoise=denoise, state=state, noise=noise)
+            for name, fell in layout.split(s < t).items():
+                estimate[name] = torch.where(expand(fell, z[name]), first[0].x0[name].to(dtype), estimate[name])
+        if rises[r]:
+            z = forward.renoise(z, normal_latents(layout, keys, "renoise", moves[r], dtype), t, s)
+            state = sampler.reset(state, s > t)
+            for name, rose in layout.split(s > t).items():
+                estimate[name] = torch.where(expand(rose, z[name]), 0, estimate[name])
     return z
 
 

@@ -2,7 +2,7 @@
 
 Row r of a plan is a timestep matrix; step r takes every cell from row r to row r + 1. Given cells stay at level 0;
 all others start at T and end at 0 (arXiv:2405.13762 §3.3). Everything about a task is thus in the plan: there is no
-other way in which sampling learns what is given.
+other way in which sampling learns what is given. Levels fall; a plan that re-noises cells must say so.
 """
 
 import attrs
@@ -25,15 +25,17 @@ class SamplingPlan:
     """A validated plan.
 
     Attributes:
-        levels: ``(steps + 1, M, N)``, ending at 0 and never rising; padding is 0.
+        levels: ``(steps + 1, M, N)``, ending at 0 and never rising (but see ``allow_rise``); padding is 0.
         given: the cells that are given clean.
         layout: the layout.
         num_levels: T.
         start_below: allow cells that are not given to start below T; the latents that they are noised from must then be
             supplied (SDEdit, arXiv:2108.01073).
+        allow_rise: allow levels to rise: a cell that rises is re-noised by the forward process (RePaint,
+            arXiv:2201.09865), and what a sampler remembers of it is forgotten.
 
     Raises:
-        PlanError: if the plan does not end at 0, rises, does nothing in a row, starts a cell that is not given below T
+        PlanError: if the plan does not end at 0, rises without being asked, does nothing in a row, starts a cell that is not given below T
             without being asked, leaves a cell out, moves a given cell, or has no step.
     """
 
@@ -42,6 +44,7 @@ class SamplingPlan:
     layout: Layout
     num_levels: int
     start_below: bool = False
+    allow_rise: bool = False
 
     def __attrs_post_init__(self) -> None:
         try:
@@ -55,7 +58,7 @@ class SamplingPlan:
             raise PlanError("a plan needs at least two rows: where cells start and where they end")
         self._refuse(self.given & (self.levels != 0).any(0), "is given, so its level must be 0 in every row")
         self._refuse(self.levels[-1] != 0, f"ends at level {{}}, not at 0 (row {len(steps)})", self.levels[-1])
-        for row in (steps > 0).flatten(1).any(1).nonzero().flatten().tolist()[:1]:
+        for row in [] if self.allow_rise else self.rises.nonzero().flatten().tolist()[:1]:
             self._refuse(steps[row] > 0, f"rises by {{}} from row {row} to row {row + 1}", steps[row])
         self._refuse(
             valid & ~self.given & (self.levels[0] == 0),
@@ -80,6 +83,16 @@ class SamplingPlan:
     def steps(self) -> int:
         """The number of steps."""
         return len(self.levels) - 1
+
+    @property
+    def falls(self) -> Bool[Tensor, " steps"]:
+        """For every step whether some cell falls: only then is anything predicted."""
+        return (self.levels[1:] < self.levels[:-1]).flatten(1).any(1)
+
+    @property
+    def rises(self) -> Bool[Tensor, " steps"]:
+        """For every step whether some cell rises."""
+        return (self.levels[1:] > self.levels[:-1]).flatten(1).any(1)
 
     def moves(self) -> Int[Tensor, "steps modality segment"]:
         """How often each cell has moved before each step: its own count, whatever the others do."""

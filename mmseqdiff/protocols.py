@@ -113,7 +113,11 @@ class Plan(Protocol):
     """Makes the sampling plan for a task: which level every cell has at every step."""
 
     def __call__(self, layout: Layout, given: Bool[Tensor, "modality segment"], *, num_levels: int) -> "SamplingPlan":
-        """A validated plan that starts at ``num_levels`` (0 where given) and ends at 0."""
+        """A validated plan that starts at ``num_levels`` (0 where given) and ends at 0.
+
+        Raises:
+            mmseqdiff.plan.PlanError: if everything is given, so that nothing would move.
+        """
         ...
 
 
@@ -195,7 +199,7 @@ class Sampler(Protocol):
         ...
 
     def reset(self, state: dict[str, Tensor], cells: Bool[Tensor, "batch modality segment"]) -> dict[str, Tensor]:
-        """Forgets the history of ``cells`` (re-noised, or newly come into a window)."""
+        """Forgets the history of ``cells`` (re-noised, or newly come into a window): they go on as :meth:`start` has them."""
         return state
 
 

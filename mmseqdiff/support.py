@@ -1,8 +1,8 @@
 """Whether a policy ever trained what a plan will ask for.
 
 A policy's support is a set of partitions: cells of one group always share a level. A matrix is on the support of a
-partition if it is constant on every group and 0 where the partition says always clean. A plan all of whose rows are on
-no single component's support asks the network for something that it has never seen.
+partition if it is constant on every group and 0 where the partition says always clean. A plan with a row that is on no
+component's support, and from which something is predicted, asks the network for something that it has never seen.
 """
 
 import torch
@@ -37,7 +37,7 @@ def off_support_warning(plan: SamplingPlan, policy: TimestepPolicy) -> str | Non
     ties = policy.ties(plan.layout)
     if ties is None:
         return None
-    trained = torch.stack([on_support(plan.levels[:-1], partition) for partition in ties]).any(0)
+    trained = torch.stack([on_support(plan.levels[:-1], partition) for partition in ties]).any(0) | ~plan.falls
     if trained.all():
         return None
     row = int((~trained).nonzero()[0])

@@ -79,6 +79,44 @@ def test_the_loop_walks_the_plan_and_keeps_each_cells_own_estimate():
     assert (made["audio"] == 5).all()
 
 
+def test_a_cell_that_rises_starts_anew_and_the_others_go_on():
+    """Its self-condition is nothing again, the sampler forgets it, and a row that only rises predicts nothing."""
+    given = [[False, True], [False, False]]
+    rows = [[[4, 0], [4, 0]], [[2, 0], [2, 0]], [[3, 0], [1, 0]], [[4, 0], [1, 0]], [[0, 0], [0, 0]]]
+    forgotten = []
+
+    class Forgetting(ToX0):
+        def step(self, z, t, s, **rest):
+            assert (s <= t).all(), "a sampler never rises"
+            return super().step(z, t, s, **rest)
+
+        def reset(self, state, cells):
+            forgotten.append((int(state["steps"][0, 0]), cells[0].tolist()))
+            return state
+
+    denoiser = Recorder(LAYOUT)
+    clean = {"video": torch.tensor([[[5.0], [7.0]]] * 2)}
+    made = generate(denoiser, Forgetting(), plan_of(rows, given, allow_rise=True), KEYS, given=clean)
+    first = [[True, False], [False, False]]
+    assert forgotten == [(2, first), (2, first)]
+    video = [call["estimate"]["video"][0, :, 0].tolist() for call in denoiser.calls[::2]]
+    audio = [call["estimate"]["audio"][0, 0, 0].item() for call in denoiser.calls[::2]]
+    assert video == [[0, 7], [1, 7], [0, 7]]
+    assert audio == [0, 1, 3]
+    last = denoiser.calls[-2]["z"]["video"]
+    assert (last[:, 1] == 7).all()
+    schedule, counts = Arc(4), torch.tensor([[2, 0], [2, 0]])  # the second rise is the cell's third move
+    level = torch.tensor([3.0, 4.0])
+    (alpha, beta), (sigma, tau) = schedule.alpha(level), schedule.sigma(level)
+    noise = [normal_latents(LAYOUT, KEYS, "renoise", counts - back)["video"][:, 0] for back in (1, 0)]
+    low = torch.tensor(2.0)
+    risen = schedule.alpha(level[0]) / schedule.alpha(low) * 1.0  # the cell was put to its first estimate, 1
+    risen = risen + (sigma**2 - (alpha / schedule.alpha(low) * schedule.sigma(low)) ** 2).sqrt() * noise[0]
+    risen = beta / alpha * risen + (tau**2 - (beta / alpha * sigma) ** 2).sqrt() * noise[1]
+    torch.testing.assert_close(last[:, 0], risen)
+    assert (made["video"][:, 0] == 5).all()
+
+
 def test_progress_wraps_the_steps():
     seen = []
     plan = plan_of([[[4, 4], [4, 0]], [[2, 2], [2, 0]], [[0, 0], [0, 0]]], [[False, False], [False, False]])

@@ -46,7 +46,7 @@ from mmseqdiff.timesteps import ALWAYS_CLEAN, PADDING
 
 __all__ = [
     "bits", "check_backbone", "check_constant_matrix_is_scalar", "check_guidance",
-    "check_hidden_signal_does_not_matter", "check_plan", "check_policy", "check_sample_is_the_keys", "check_schedule",
+    "check_hidden_signal_does_not_matter", "check_plan", "check_policy", "check_reset_forgets", "check_sample_is_the_keys", "check_schedule",
     "check_steps_are_finite", "check_task", "check_uncoupled_cells_run_alone", "check_unmoved_cells_are_copied",
     "kinds_for",
 ]  # fmt: skip
@@ -202,7 +202,10 @@ def check_constant_matrix_is_scalar(
 def check_uncoupled_cells_run_alone(
     sampler: Sampler, denoiser: CellwiseDenoiser, plan: SamplingPlan, clean: Latents, keys: Int[Tensor, " batch"]
 ) -> None:
-    """Laws 1 and 8: in a whole run, a cell ends as if it had run alone and without pauses; given cells as they came."""
+    """Laws 1 and 8: in a whole run, a cell ends as if it had run alone and without pauses; given cells as they came.
+
+    The plan may re-noise cells; then the others' history must be left alone.
+    """
     layout = plan.layout
     together = generate(denoiser, sampler, plan, keys, given=clean)
     for m, n in layout.valid.nonzero().tolist():
@@ -215,9 +218,52 @@ def check_uncoupled_cells_run_alone(
         levels[:, m, n] = path
         given = layout.valid.clone()
         given[m, n] = False
-        alone = generate(denoiser, sampler, SamplingPlan(levels, given, layout, plan.num_levels), keys, given=clean)
+        own = attrs.evolve(plan, levels=levels, given=given)
+        alone = generate(denoiser, sampler, own, keys, given=clean)
         where = layout.describe(m, n)
         assert torch.equal(together[name][:, n], alone[name][:, n]), f"{where} depends on other cells or on its pauses"
+
+
+def check_reset_forgets(
+    sampler: Sampler,
+    denoiser: Denoiser,
+    z: Latents,
+    levels: Sequence[Levels],
+    cells: Bool[Tensor, "batch modality segment"],
+    keys: Int[Tensor, " batch"],
+) -> None:
+    """Law 7's re-noising: after a reset a cell steps as from the sampler's first state, and the others as if there had
+    been none.
+
+    Args:
+        sampler: what is checked.
+        denoiser: a denoiser that treats every cell alone, so that one cell's history shows in no other.
+        z: latents.
+        levels: rows that fall; the reset comes before the last step.
+        cells: whose history is forgotten.
+        keys: one per example.
+    """
+    layout = denoiser.layout
+    nothing = torch.zeros(layout.M, layout.N, dtype=torch.bool)
+
+    def step(z: Latents, t: Levels, s: Levels, state: dict[str, Tensor]) -> tuple[Latents, dict[str, Tensor]]:
+        return sampler.step(
+            z, t, s,
+            denoise=lambda z, t: denoiser(z, t, given=nothing, keys=keys),
+            state=state,
+            noise=lambda stream: normal_latents(layout, keys, stream, dtype=next(iter(z.values())).dtype),
+        )  # fmt: skip
+
+    state = sampler.start(z, layout)
+    for t, s in zip(levels[:-2], levels[1:-1]):
+        z, state = step(z, t, s, state)
+    fresh, kept, reset = (
+        step(z, levels[-2], levels[-1], before)[0]
+        for before in (sampler.start(z, layout), state, sampler.reset(state, cells))
+    )
+    for name, forgotten in layout.split(cells).items():
+        assert torch.equal(reset[name][forgotten], fresh[name][forgotten]), "a reset cell remembers"
+        assert torch.equal(reset[name][~forgotten], kept[name][~forgotten]), "a reset touched other cells"
 
 
 def check_sample_is_the_keys(

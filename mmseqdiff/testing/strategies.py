@@ -129,16 +129,26 @@ def latents(
 
 @st.composite
 def plans(
-    draw: Draw, layout: Layout, given: Bool[Tensor, "modality segment"], num_levels: int, max_steps: int = 4
+    draw: Draw,
+    layout: Layout,
+    given: Bool[Tensor, "modality segment"],
+    num_levels: int,
+    max_steps: int = 4,
+    allow_rise: bool = False,
 ) -> SamplingPlan:
-    """Any plans: every cell falls from T to 0 in its own way, with pauses, whole and fractional levels."""
+    """Any plans: every cell falls from T to 0 in its own way, with pauses, whole and fractional levels.
+
+    With ``allow_rise`` cells rise on the way, too.
+    """
     steps = draw(st.integers(1, max_steps))
     levels = torch.zeros(steps + 1, layout.M, layout.N, dtype=torch.float64)
     for m, n in (layout.valid & ~given).nonzero().tolist():
         between = draw(st.lists(_levels(num_levels), min_size=steps - 1, max_size=steps - 1))
-        levels[:, m, n] = torch.tensor([num_levels, *sorted(between, reverse=True), 0], dtype=torch.float64)
+        path = between if allow_rise else sorted(between, reverse=True)
+        levels[:, m, n] = torch.tensor([num_levels, *path, 0], dtype=torch.float64)
     moving = (levels[1:] != levels[:-1]).flatten(1).any(1)
-    return SamplingPlan(levels[torch.cat([torch.tensor([True]), moving])], given, layout, num_levels)
+    rows = torch.cat([torch.tensor([True]), moving])
+    return SamplingPlan(levels[rows], given, layout, num_levels, allow_rise=allow_rise)
 
 
 @attrs.frozen

@@ -29,6 +29,11 @@ PARAMETERS = {
     ("plan", "ar_step"): [{"steps": 3}, {"steps": 8, "behind": 3, "window": 3}],
     ("plan", "keyframes"): [{"steps": 3}, {"steps": 2, "every": 3}],
     ("plan", "cascade"): [{"steps": 3, "leads": {"video": 1}}, {"steps": 3, "leads": {"video": 0.4}, "uncertainty": 2}],
+    ("plan", "repaint"): [
+        {"steps": 4, "jump": 2, "resamples": 3},
+        {"steps": 5, "jump": 1, "resamples": 2},
+        {"steps": 1},
+    ],
     ("plan", "matrix"): [{"rows": [1, 0.5, 0.25, 0], "top": 1}],
     ("backbone", "avdit"): [{"layers": 1, "dimension": 16, "heads": 2}],
     ("guidance", "cfg"): [{"scale": 1.0}, {"scale": 3.0, "modalities": ["video"], "start": 0.25, "stop": 0.5}],

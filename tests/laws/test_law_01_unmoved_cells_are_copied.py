@@ -21,7 +21,7 @@ def test_law_1_a_step_copies_cells_whose_level_does_not_change(sampler, data, la
 @given(data=st.data(), layout=layouts(), schedule_=schedules(), keys=keys())
 def test_law_1_given_cells_leave_a_guided_run_as_they_came(sampler, host, data, layout, schedule_, keys):
     given = data.draw(given_cells(layout))
-    plan = data.draw(plans(layout, given, schedule_.num_levels, max_steps=2))
+    plan = data.draw(plans(layout, given, schedule_.num_levels, max_steps=2, allow_rise=data.draw(st.booleans())))
     clean = data.draw(latents(layout))
     for value in clean.values():
         value[0] *= -0.0

@@ -1,5 +1,6 @@
 """A plan that does not end at 0, rises, does nothing in a row, starts a cell that is not given below T without being
-asked, or leaves a cell out, is refused with a message that names the cell.
+asked, or leaves a cell out, is refused with a message that names the cell. One that says that it rises re-noises cells by
+the exact forward process, and makes the sampler forget them.
 """
 
 import re
@@ -10,9 +11,16 @@ import torch
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from mmseqdiff import random
+from mmseqdiff.forward import ForwardProcess
+from mmseqdiff.generate import generate
+from mmseqdiff.layout import Layout, Track
 from mmseqdiff.plan import PlanError, SamplingPlan
+from mmseqdiff.protocols import Sampler
 from mmseqdiff.testing import laws
-from mmseqdiff.testing.strategies import given_cells, layouts, plans
+from mmseqdiff.testing.cellwise import CellwiseDenoiser
+from mmseqdiff.testing.gaussian import GaussianWorld
+from mmseqdiff.testing.strategies import Arc, given_cells, keys, latents, layouts, plans, schedules, timesteps
 
 T = 8
 
@@ -70,6 +78,102 @@ def test_law_7_a_plan_must_not_rise(case):
     low[:, *case.cell], high[:, *case.cell] = 1, 3.5
     levels = torch.cat([case.plan.levels[:1], low, high, case.plan.levels[1:]])
     case.refuse("rises by 2.5 from row 1 to row 2", levels)
+    assert attrs.evolve(case.plan, levels=levels, allow_rise=True).rises[1]
+
+
+@given(broken())
+def test_law_7_a_plan_that_may_rise_is_held_to_all_else(case):
+    levels, row = case.plan.levels, case.row
+    up_and_down = torch.cat([levels[:row], levels[:row].flip(0), levels[row:]]) if row > 1 else levels
+    up_and_down = torch.unique_consecutive(up_and_down, dim=0)
+    plan = attrs.evolve(case.plan, levels=up_and_down, allow_rise=True)
+    rising = Broken(plan, case.cell, plan.steps)
+    rising.refuse("ends at level 0.25", rising.with_path(plan.levels[:, *case.cell].clamp(min=0.25)))
+    rising.refuse("is left out", rising.with_path(0))
+    rising.refuse("is not given, but starts at level 3", rising.with_path(plan.levels[:, *case.cell].clamp(max=3)))
+    with pytest.raises(PlanError, match="moves no cell: remove the repeated row"):
+        attrs.evolve(plan, levels=torch.cat([plan.levels, plan.levels[-1:]]))
+
+
+@given(data=st.data(), layout=layouts(), schedule_=schedules(), keys=keys())
+def test_law_7_a_sampler_forgets_the_cells_that_rise(sampler, data, layout, schedule_, keys):
+    cells = torch.stack([data.draw(given_cells(layout)) for _ in keys])
+    fall = st.permutations(range(2, schedule_.num_levels))
+    paths = [sorted(data.draw(fall)[:2], reverse=True) for _ in range(layout.M)] if schedule_.num_levels > 3 else []
+    middle = torch.tensor([[1] if not paths else path for path in paths or [[]] * layout.M]).double().T[..., None]
+    top = float(schedule_.num_levels) * torch.ones(1, layout.M, 1)
+    rows = torch.cat([top, middle, torch.full_like(top, 0.5)]) * layout.valid
+    levels = [row.expand(len(keys), -1, -1) for row in rows.double()]
+    denoiser = CellwiseDenoiser(layout, schedule_, data.draw(st.sampled_from(laws.kinds_for(schedule_))))
+    laws.check_reset_forgets(sampler, denoiser, data.draw(latents(layout)), levels, cells, keys)
+
+
+@given(data=st.data(), layout=layouts(max_modalities=2, max_segments=2), schedule_=schedules())
+def test_law_7_renoised_cells_have_the_forward_marginal(data, layout, schedule_):
+    """The map is linear in latents and noise: unit vectors show its matrices, and moments follow exactly."""
+    world, process = GaussianWorld.random(layout), ForwardProcess(schedule_, layout)
+    t, s = (data.draw(timesteps(layout, schedule_.num_levels, 1, torch.float64)) for _ in range(2))
+    units = torch.eye(len(world.mean), dtype=torch.float64)
+    unit, zero = world.unflatten(units), world.unflatten(torch.zeros_like(units))
+    both = [levels.expand(len(units), -1, -1) for levels in (t, s)]
+    kept, added = (world.flatten(process.renoise(*parts, *both)).T for parts in ((unit, zero), (zero, unit)))
+
+    def marginal(levels):
+        alpha, sigma = (torch.diag(world.coordinates(scale(levels)[0])) for scale in (schedule_.alpha, schedule_.sigma))
+        return alpha @ world.mean, alpha @ world.covariance @ alpha + sigma**2
+
+    mean, covariance = marginal(t)
+    expected = marginal(torch.maximum(t, s))
+    torch.testing.assert_close(kept @ mean, expected[0], rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(kept @ covariance @ kept.T + added @ added.T, expected[1], rtol=1e-12, atol=1e-12)
+    z = data.draw(latents(layout, 1))
+    for name, still in layout.split(s <= t).items():
+        shown = {key: -0.0 * value if key == name else value for key, value in z.items()}
+        renoised = process.renoise(shown, z, t, s)[name]
+        assert torch.equal(laws.bits(renoised[still]), laws.bits(shown[name][still]))
+
+
+@attrs.frozen(eq=False)
+class Forward(Sampler):
+    """Knows the clean latents: puts every cell that moves where the forward process would have it."""
+
+    clean: dict
+    evaluations = 1
+
+    def step(self, z, t, s, *, denoise, state, noise):
+        prediction = denoise(z, t)
+        there = ForwardProcess(prediction.schedule, prediction.layout).corrupt(self.clean, noise("forward"), s)
+        moved = prediction.layout.split(s < t)
+        return {name: torch.where(moved[name][..., None], there[name], z[name]) for name in z}, state
+
+
+def test_law_7_the_loop_renoises_to_the_forward_marginal():
+    layout = Layout([Track("video", [0, 1, 2]), Track("audio", [0, 1, 2])])
+    rows = [[[8, 0], [8, 8]], [[3, 0], [0, 8]], [[6, 0], [5, 4]], [[6, 0], [8, 6]], [[0, 0], [0, 0]]]
+    given_ = torch.tensor([[False, True], [False, False]])
+    plan = SamplingPlan(torch.tensor(rows).double(), given_, layout, 8, allow_rise=True)
+    world, count, schedule_ = GaussianWorld.random(layout, seed=2), 20_000, Arc(8)
+    keys = random.example_keys(0, range(count))
+    clean, seen = world.sample(keys), []
+
+    class Watched(CellwiseDenoiser):
+        def __call__(self, z, t, **rest):
+            seen.append(z)
+            return super().__call__(z, t, **rest)
+
+    made = generate(Watched(layout, schedule_), Forward(clean), plan, keys, given=clean, dtype=torch.float64)
+    assert all(torch.equal(made[name], clean[name]) for name in clean)
+    # rows 1 → 2 and 3 → 4 have cells that fall; row 2 → 3 only rises, and nothing is predicted from it
+    assert len(seen) == 3
+    levels = plan.levels[3]
+    alpha, sigma = (world.coordinates(scale(levels)) for scale in (schedule_.alpha, schedule_.sigma))
+    covariance = alpha[:, None] * world.covariance * alpha + torch.diag(sigma**2)
+    drawn = world.flatten(seen[-1]) - alpha * world.mean
+    assert torch.equal(seen[-1]["video"][:, 1], clean["video"][:, 1])
+    variances = covariance.diag()
+    assert (drawn.mean(0).abs() <= 4 * (variances / count).sqrt()).all()
+    error = (4 * (variances[:, None] * variances + covariance**2) / count).sqrt()
+    assert ((drawn.T @ drawn / count - covariance).abs() <= 2 * error).all()
 
 
 @given(broken(), st.floats(0.01, T - 0.01))

@@ -18,7 +18,8 @@ SMALL = layouts(max_modalities=2, max_segments=2)
 @given(data=st.data(), layout=SMALL, schedule_=schedules(), keys=keys())
 def test_law_8_every_cell_ends_as_if_alone_and_unpaused(sampler, data, layout, schedule_, keys):
     denoiser = CellwiseDenoiser(layout, schedule_, data.draw(st.sampled_from(laws.kinds_for(schedule_))))
-    plan = data.draw(plans(layout, data.draw(given_cells(layout)), schedule_.num_levels))
+    given = data.draw(given_cells(layout))
+    plan = data.draw(plans(layout, given, schedule_.num_levels, allow_rise=data.draw(st.booleans())))
     laws.check_uncoupled_cells_run_alone(sampler, denoiser, plan, data.draw(latents(layout)), keys)
 
 

@@ -63,7 +63,8 @@ def test_law_9_other_seeds_samples_and_streams_give_other_noise(seed, layout):
 @settings(max_examples=12)
 @given(data=st.data(), layout=layouts(), schedule_=schedules(), keys=keys())
 def test_law_9_a_sample_does_not_depend_on_the_batch(sampler, data, layout, schedule_, keys):
-    plan = data.draw(plans(layout, data.draw(given_cells(layout)), schedule_.num_levels))
+    given = data.draw(given_cells(layout))
+    plan = data.draw(plans(layout, given, schedule_.num_levels, allow_rise=data.draw(st.booleans())))
     denoiser = CellwiseDenoiser(layout, schedule_)
     laws.check_sample_is_the_keys(sampler, denoiser, plan, data.draw(latents(layout)), keys)
 

@@ -69,4 +69,5 @@ def register(add):
     add("plan", "ar_step", f"{plans}:ArStep", summary="every block stays some steps behind the one before it")
     add("plan", "keyframes", f"{plans}:Keyframes", summary="every so many segments first, then what lies between")
     add("plan", "cascade", f"{plans}:Cascade", summary="some modalities lead")
+    add("plan", "repaint", "mmseqdiff_noise.repaint:RePaint", summary="as full, with jumps back up (RePaint)")
     add("plan", "matrix", "mmseqdiff_noise.matrix:Matrix", summary="any levels of your own, from a list or a JSON file")

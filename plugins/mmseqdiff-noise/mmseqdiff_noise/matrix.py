@@ -110,7 +110,7 @@ class Matrix(Plan):
         if len(levels) > 1:
             left_out = _still(levels) & ~_still(matrix)  # a row that the user repeats is refused, as any plan's
             levels = levels[torch.cat([torch.tensor([True]), ~left_out])]
-        return SamplingPlan(levels, given, layout, num_levels)
+        return SamplingPlan(levels, given, layout, num_levels, allow_rise=self.allow_rise)
 
 
 def _still(levels: Float[Tensor, "rows modality segment"]) -> Bool[Tensor, " steps"]:
