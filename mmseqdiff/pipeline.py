@@ -28,11 +28,11 @@ from mmseqdiff.generate import generate
 from mmseqdiff.host import Host, load_plugins
 from mmseqdiff.layout import Layout
 from mmseqdiff.plan import PlanError, SamplingPlan
-from mmseqdiff.protocols import MediaFormat, NoiseSchedule, Task
+from mmseqdiff.protocols import Guidance, MediaFormat, NoiseSchedule, Task
 from mmseqdiff.recipe import Component, Recipe
 from mmseqdiff.train.run import load_run
 
-__all__ = ["CONDITIONS", "GeneratedClip", "Pipeline", "build_task", "find_model", "load", "plan_task"]
+__all__ = ["CONDITIONS", "GeneratedClip", "Pipeline", "applies", "build_task", "find_model", "load", "plan_task"]
 
 CONDITIONS = ("ranges", "clip")
 """``ranges``: only the given stretches are encoded. ``clip``: the whole clip is, as published evaluations do; then
@@ -90,6 +90,11 @@ def plan_task(
         raise UserError(f"the task does not fit the model: {error.args[0]}") from error
 
 
+def applies(guidance: Guidance, plan: SamplingPlan) -> bool:
+    """Whether a guidance does anything along a plan: with nothing given most have nothing to guide by."""
+    return bool(plan.given.any()) or not guidance.conditional
+
+
 @attrs.frozen(eq=False)
 class GeneratedClip:
     """One generated clip.
@@ -139,9 +144,12 @@ class Pipeline:
         """Signals ``(1, time, …)`` of a clip's length, read from files; zero where nothing may be read.
 
         Raises:
-            UserError: if a modality that the task gives has no file.
+            UserError: if a modality that the task gives has no file, or a file is for a modality that there is not.
             MediaError: if a file cannot give what is needed.
         """
+        unknown = files.keys() - set(self.layout.modalities)
+        if unknown:
+            raise UserError(f"the model has no modality {unknown.pop()!r}; it has {', '.join(self.layout.modalities)}")
         signals = {}
         for name, known in task.known(self.layout).items():
             media = self.assembly.modalities[name].format
@@ -168,9 +176,9 @@ class Pipeline:
                 latents[name] = self.assembly.modalities[name].encode(signal, known if conditions == "ranges" else None)
         return latents
 
-    def decode(self, latents: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Signals ``(B, time, …)`` of all modalities, cropped to the recipe's output length."""
-        seconds = self.assembly.recipe.output_seconds or self.seconds
+    def decode(self, latents: Mapping[str, Tensor], seconds: Fraction | None = None) -> dict[str, Tensor]:
+        """Signals ``(B, time, …)`` of all modalities, cropped to so many seconds: to the recipe's output length where None."""
+        seconds = seconds or self.assembly.recipe.output_seconds or self.seconds
         return {
             name: modality.decode(latents[name])[:, : modality.format.shape(seconds)[0]]
             for name, modality in self.assembly.modalities.items()
@@ -191,8 +199,9 @@ class Pipeline:
         stepper = (sampler or sampling.sampler).build(host, "sampler")
         guide = guidance or sampling.guidance
         denoiser = self.assembly.denoiser
-        if guide is not None and plan.given.any():  # with nothing given there is nothing to guide by
-            denoiser = guide.build(host, "guidance")(denoiser)
+        if guide is not None:
+            guided = guide.build(host, "guidance")
+            denoiser = guided(denoiser) if applies(guided, plan) else denoiser
         return generate(denoiser, stepper, plan, keys.to(self.device), given=given, progress=progress)
 
     def generate(
@@ -230,9 +239,6 @@ class Pipeline:
         """
         if isinstance(task, str):
             task = build_task(self.assembly.host, task)
-        unknown = files.keys() - set(self.layout.modalities)
-        if unknown:
-            raise UserError(f"the model has no modality {unknown.pop()!r}; it has {', '.join(self.layout.modalities)}")
         made = self.plan(task, plan, steps)
         signals = self.read(task, {name: Path(path) for name, path in files.items()}, Fraction(str(start)), conditions)
         given = {

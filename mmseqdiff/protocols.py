@@ -155,6 +155,8 @@ class Guidance(Protocol):
 
     evaluations: int
     """Evaluations of the inner denoiser for one of the guided one."""
+    conditional: bool = True
+    """Whether it guides by what is given: such a guidance is left out where nothing is."""
 
     def __call__(self, denoiser: Denoiser) -> Denoiser:
         """The guided denoiser."""

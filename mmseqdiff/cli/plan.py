@@ -13,7 +13,8 @@ def plan(
     task: Annotated[str, typer.Argument(help="NAME, NAME:key=value,… or given ranges as 'video:0-0.625 audio:0-2'.")],
     recipe: Annotated[str, typer.Option(help="A recipe's name, or a TOML file such as a run's.")] = "avdit-demo",
     set_: Annotated[list[str] | None, typer.Option("--set", help="Overrides the recipe: path.to.field=value.")] = None,
-    steps: Annotated[int | None, typer.Option(help="Sampling steps; the recipe's if not given.")] = None,
+    plan: Annotated[str | None, typer.Option(help="NAME or NAME:key=value,…; the recipe's if not given.")] = None,
+    steps: Annotated[int | None, typer.Option(help="Steps of every cell; the plan's own if not given.")] = None,
     guidance: Annotated[str | None, typer.Option(help="NAME or NAME:key=value,… to count evaluations with.")] = None,
     png: Annotated[Path | None, typer.Option(help="Also draw the matrix over the steps into this PNG file.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
@@ -24,7 +25,7 @@ def plan(
     from mmseqdiff.assembly import build_modalities, layout_of
     from mmseqdiff.host import load_plugins
     from mmseqdiff.picture import draw_plan, plan_as_text
-    from mmseqdiff.pipeline import build_task, plan_task
+    from mmseqdiff.pipeline import applies, build_task, plan_task
     from mmseqdiff.recipe import Component, load_recipe
     from mmseqdiff.support import off_support_warning
 
@@ -33,12 +34,14 @@ def plan(
     with torch.device("meta"):  # a plan needs the codecs' geometry, not their weights
         modalities = build_modalities(described, host)
     layout, schedule = layout_of(described, modalities), described.schedule.build(host, "schedule")
-    made = plan_task(described, host, layout, schedule, build_task(host, task), steps=steps)
+    component = None if plan is None else Component.parse(plan)
+    made = plan_task(described, host, layout, schedule, build_task(host, task), component, steps)
 
-    evaluations = made.steps * described.sampling.sampler.build(host, "sampler").evaluations
+    evaluations = int(made.falls.sum()) * described.sampling.sampler.build(host, "sampler").evaluations
     guide = described.sampling.guidance if guidance is None else Component.parse(guidance)
-    if guide is not None and made.given.any():
-        evaluations *= guide.build(host, "guidance").evaluations
+    if guide is not None:
+        guided = guide.build(host, "guidance")
+        evaluations *= guided.evaluations if applies(guided, made) else 1
     warning = off_support_warning(made, described.policy.build(host, "policy"))
     if as_json:
         given = {name: row.tolist() for name, row in layout.split(made.given).items()}

@@ -36,6 +36,10 @@ PARAMETERS = {
     ],
     ("plan", "matrix"): [{"rows": [1, 0.5, 0.25, 0], "top": 1}],
     ("backbone", "avdit"): [{"layers": 1, "dimension": 16, "heads": 2}],
+    ("guidance", "stabilise"): [
+        {"level": 1.5},
+        {"level": 0.5, "given": True, "guidance": {"name": "cfg", "scale": 2.0}},
+    ],
     ("guidance", "cfg"): [{"scale": 1.0}, {"scale": 3.0, "modalities": ["video"], "start": 0.25, "stop": 0.5}],
 }
 """Examples of parameters, for plugins that need some or whose laws should be tried with several."""

@@ -12,3 +12,9 @@ def register(add):
         "mmseqdiff_guidance.cfg:FreeGuidance",
         summary="classifier-free guidance for free: the condition re-noised at T",
     )
+    add(
+        "guidance",
+        "stabilise",
+        "mmseqdiff_guidance.stabilised:Stabilised",
+        summary="finished cells shown a little noisy",
+    )
