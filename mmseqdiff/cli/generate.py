@@ -18,7 +18,12 @@ def generate(
     audio: Annotated[Path | None, typer.Option(help="The file that given audio is read from.")] = None,
     input_: Annotated[list[str] | None, typer.Option("--input", help="MODALITY=FILE, for any modality.")] = None,
     start: Annotated[float, typer.Option(help="Where in the files the clip starts, in seconds.")] = 0.0,
-    steps: Annotated[int | None, typer.Option(help="Sampling steps; the recipe's if not given.")] = None,
+    seconds: Annotated[
+        float | None, typer.Option(help="Any length, window by window, for tasks that give the start or nothing.")
+    ] = None,
+    overlap: Annotated[float, typer.Option(help="With --seconds: what windows share, in seconds.")] = 0.625,
+    plan: Annotated[str | None, typer.Option(help="NAME or NAME:key=value,…; the recipe's if not given.")] = None,
+    steps: Annotated[int | None, typer.Option(help="Steps of every cell; the plan's own if not given.")] = None,
     sampler: Annotated[str | None, typer.Option(help="NAME or NAME:key=value,…; the recipe's if not given.")] = None,
     guidance: Annotated[str | None, typer.Option(help="NAME or NAME:key=value,…; the recipe's if not given.")] = None,
     conditions: Annotated[
@@ -32,8 +37,11 @@ def generate(
     from rich.console import Console
     from rich.progress import track
 
+    from mmseqdiff.data.media import clip_writer
     from mmseqdiff.errors import UserError
+    from mmseqdiff.long import generate_long
     from mmseqdiff.pipeline import CONDITIONS, build_task, load
+    from mmseqdiff.plan import SamplingPlan
     from mmseqdiff.recipe import Component
     from mmseqdiff.support import off_support_warning
 
@@ -41,6 +49,8 @@ def generate(
         raise UserError(f"--conditions is one of {', '.join(CONDITIONS)}, not {conditions!r}")
     if num < 1:
         raise UserError(f"--num must be at least 1, got {num}")
+    if seconds is not None and conditions != "ranges":
+        raise UserError("--conditions clip needs the whole clip that is to be generated, and goes with no --seconds")
     files = {name: path for name, path in (("video", video), ("audio", audio)) if path is not None}
     for entry in input_ or []:
         name, separator, path = entry.partition("=")
@@ -51,23 +61,46 @@ def generate(
     console = Console(stderr=True)
     pipeline = load(model, device=device)
     built = build_task(pipeline.assembly.host, task)
-    warning = off_support_warning(pipeline.plan(built, steps=steps), pipeline.assembly.policy)
-    if warning:
-        console.print(f"warning: {warning}")
+    options = {
+        "start": start,
+        "steps": steps,
+        "plan": None if plan is None else Component.parse(plan),
+        "sampler": None if sampler is None else Component.parse(sampler),
+        "guidance": None if guidance is None else Component.parse(guidance),
+        "seed": seed,
+        **files,
+    }
+
+    def warn(*plans: SamplingPlan) -> None:
+        for warning in dict.fromkeys(off_support_warning(made, pipeline.assembly.policy) for made in plans):
+            if warning:
+                console.print(f"warning: {warning}")
+
+    def named(n: int) -> Path:
+        return out if num == 1 else out.with_stem(f"{out.stem}-{n:03d}")
+
+    if seconds is not None:
+        for n in range(num):
+            clip = generate_long(
+                pipeline, built, seconds, overlap=overlap, sample=n,
+                progress=lambda windows: track(windows, "windows", console=console), **options,
+            )  # fmt: skip
+            if n == 0:
+                warn(*clip.plans)
+            with clip_writer(named(n), clip.formats) as writer:
+                for piece in clip:
+                    writer.write(piece)
+            print(*writer.files, sep="\n")
+        return
+    warn(pipeline.plan(built, options["plan"], steps))
     if conditions == "clip":
         console.print("warning: --conditions clip encodes what is to be generated too; given latents may have seen it")
     clips = pipeline.generate(
         built,
-        start=start,
-        steps=steps,
-        sampler=None if sampler is None else Component.parse(sampler),
-        guidance=None if guidance is None else Component.parse(guidance),
         conditions=conditions,
-        seed=seed,
         num=num,
         progress=lambda rows: track(rows, "sampling", console=console),
-        **files,
+        **options,
     )
     for n, clip in enumerate(clips):
-        for path in clip.save(out if num == 1 else out.with_stem(f"{out.stem}-{n:03d}")):
-            print(path)
+        print(*clip.save(named(n)), sep="\n")

@@ -1,10 +1,13 @@
-"""Clips written as media files, through PyAV."""
+"""Clips written as media files, whole or piece by piece, through PyAV."""
 
 import math
+from collections import Counter
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
 
+import attrs
 import av
 import numpy as np
 import torch
@@ -16,7 +19,7 @@ from mmseqdiff.data.files import replacing
 from mmseqdiff.errors import MediaError
 from mmseqdiff.protocols import MediaFormat
 
-__all__ = ["FILTER", "write_clip"]
+__all__ = ["FILTER", "ClipWriter", "clip_writer", "write_clip"]
 
 FILTER = Interpolation.LANCZOS | Interpolation.FULL_CHR_H_INT | Interpolation.ACCURATE_RND
 """How pictures are resized, and colours brought to another resolution."""
@@ -31,14 +34,10 @@ _CODECS = {
 
 
 def write_clip(path: Path, signals: Mapping[str, Tensor], formats: Mapping[str, MediaFormat]) -> list[Path]:
-    """Writes one clip: every modality that has a stream into one file, every other into a file of its own beside it.
-
-    ``.mp4`` and ``.mov`` get h264 and aac, which play everywhere; ``.mkv`` gets ffv1 and flac, which lose nothing but
-    what 8-bit pictures and 16-bit sound cannot hold. Values outside the signals' ranges are clamped.
+    """Writes one clip, as :func:`clip_writer` does.
 
     Args:
-        path: the file; its suffix says how it is coded. A modality without a stream goes to ``path`` with the
-            modality's name as its suffix.
+        path: the file.
         signals: modality → signal ``(time, …)``.
         formats: modality → format, at least for each of ``signals``.
 
@@ -48,35 +47,88 @@ def write_clip(path: Path, signals: Mapping[str, Tensor], formats: Mapping[str, 
     Raises:
         MediaError: if the suffix is unknown or a file cannot be written; nothing partial is left.
     """
-    path, written = Path(path), []
-    streams = {name: signal for name, signal in signals.items() if formats[name].stream is not None}
-    if streams:
-        kinds = {formats[name].stream for name in streams}
-        codecs = _CODECS.get(path.suffix.lower(), {})
-        if not kinds <= codecs.keys():
-            able = ", ".join(suffix for suffix, known in _CODECS.items() if kinds <= known.keys())
-            raise MediaError(
-                f"{path}: cannot write {' and '.join(sorted(kinds))} to {path.suffix!r}; use one of {able}"
-            )
+    with clip_writer(path, {name: formats[name] for name in signals}) as writer:
+        writer.write(signals)
+    return writer.files
+
+
+@contextmanager
+def clip_writer(path: Path, formats: Mapping[str, MediaFormat]) -> Iterator["ClipWriter"]:
+    """Writes a clip piece by piece: every modality that has a stream into one file, every other into one beside it.
+
+    ``.mp4`` and ``.mov`` get h264 and aac, which play everywhere; ``.mkv`` gets ffv1 and flac, which lose nothing but
+    what 8-bit pictures and 16-bit sound cannot hold. Values outside the signals' ranges are clamped. The file gets its
+    name when the block ends well; if not, nothing of it is left.
+
+    Args:
+        path: the file; its suffix says how it is coded. A modality without a stream goes to ``path`` with the
+            modality's name as its suffix; its pieces are kept until the end.
+        formats: modality → format, for each that will be written.
+
+    Raises:
+        MediaError: if the suffix is unknown, which is known before anything is written, or a file cannot be written.
+    """
+    path = Path(path)
+    kinds = {format.stream for format in formats.values() if format.stream is not None}
+    codecs = _CODECS.get(path.suffix.lower(), {})
+    if not kinds <= codecs.keys():
+        able = ", ".join(suffix for suffix, known in _CODECS.items() if kinds <= known.keys())
+        raise MediaError(f"{path}: cannot write {' and '.join(sorted(kinds))} to {path.suffix!r}; use one of {able}")
+    if kinds:
         with replacing(path, MediaError) as temporary, av.open(str(temporary), "w") as container:
-            _mux(container, [(codecs[formats[name].stream], formats[name], signal) for name, signal in streams.items()])
-        written.append(path)
-    for name in signals.keys() - streams.keys():
-        beside = path.with_suffix(f".{name}")
-        formats[name].write(beside, signals[name])
-        written.append(beside)
-    return written
+            writer = ClipWriter(formats, codecs, container)
+            yield writer
+            writer.flush()
+        writer.files.append(path)
+    else:
+        writer = ClipWriter(formats, codecs, None)
+        yield writer
+    for name, pieces in writer.beside.items():
+        file = path.with_suffix(f".{name}")
+        formats[name].write(file, torch.cat(pieces))
+        writer.files.append(file)
 
 
-def _mux(container: av.container.OutputContainer, tracks: list[tuple[str, MediaFormat, Tensor]]) -> None:
-    encoders = []
-    for codec, format, signal in tracks:  # every stream is declared before the first packet is written
-        declare, frames = (_video_stream, _pictures) if format.stream == "video" else (_audio_stream, _sounds)
-        encoders.append((declare(container, codec, format.rate, signal), frames(codec, format.rate, signal)))
-    for stream, frames in encoders:
-        for frame in frames:
-            container.mux(stream.encode(frame))
-        container.mux(stream.encode(None))
+@attrs.define(eq=False)
+class ClipWriter:
+    """What :func:`clip_writer` gives.
+
+    Attributes:
+        formats: modality → format.
+        codecs: kind of stream → codec.
+        container: the open file; None where no modality has a stream.
+        files: the files written, when the block has ended.
+    """
+
+    formats: Mapping[str, MediaFormat]
+    codecs: Mapping[str, str]
+    container: av.container.OutputContainer | None
+    files: list[Path] = attrs.field(factory=list)
+    beside: dict[str, list[Tensor]] = attrs.field(factory=dict)
+    _streams: dict[str, av.stream.Stream] = attrs.field(factory=dict)
+    _written: Counter[str] = attrs.field(factory=Counter)
+
+    def write(self, signals: Mapping[str, Tensor]) -> None:
+        """The next piece of every modality: ``(time, …)``."""
+        streamed = {name: signal for name, signal in signals.items() if self.formats[name].stream is not None}
+        for name in signals.keys() - streamed.keys():
+            self.beside.setdefault(name, []).append(signals[name])
+        if not self._streams:  # every stream is declared before the first packet is written
+            for name, signal in streamed.items():
+                format = self.formats[name]
+                declare = _video_stream if format.stream == "video" else _audio_stream
+                self._streams[name] = declare(self.container, self.codecs[format.stream], format.rate, signal)
+        for name, signal in streamed.items():
+            format = self.formats[name]
+            frames = _pictures if format.stream == "video" else _sounds
+            for frame in frames(self.codecs[format.stream], format.rate, signal, self._written[name]):
+                self.container.mux(self._streams[name].encode(frame))
+            self._written[name] += len(signal)
+
+    def flush(self) -> None:
+        """What the encoders hold back."""
+        for stream in self._streams.values():
+            self.container.mux(stream.encode(None))
 
 
 def _video_stream(container, codec: str, rate: Fraction, signal: Float[Tensor, "time height width 3"]):
@@ -93,8 +145,10 @@ def _video_stream(container, codec: str, rate: Fraction, signal: Float[Tensor, "
     return stream
 
 
-def _pictures(codec: str, rate: Fraction, signal: Float[Tensor, "time height width 3"]) -> Iterator[av.VideoFrame]:
-    for n, picture in enumerate(signal):
+def _pictures(
+    codec: str, rate: Fraction, signal: Float[Tensor, "time height width 3"], first: int
+) -> Iterator[av.VideoFrame]:
+    for n, picture in enumerate(signal, start=first):
         pixels = (picture.detach().cpu().clamp(0, 1) * 255).round().to(torch.uint8).numpy()
         if codec != "ffv1":
             pixels = np.pad(pixels, ((0, pixels.shape[0] % 2), (0, pixels.shape[1] % 2), (0, 0)), mode="edge")
@@ -114,12 +168,14 @@ def _audio_stream(container, codec: str, rate: Fraction, signal: Float[Tensor, "
     return stream
 
 
-def _sounds(codec: str, rate: Fraction, signal: Float[Tensor, " time"]) -> Iterator[av.AudioFrame]:
+def _sounds(codec: str, rate: Fraction, signal: Float[Tensor, " time"], first: int) -> Iterator[av.AudioFrame]:
+    if len(signal) == 0:
+        return
     samples = signal.detach().cpu().clamp(-1, 1).to(torch.float32).numpy()
     if codec == "aac":
         values, format = samples, "fltp"
     else:
         values, format = (samples * 32767).round().astype(np.int16), "s16"
     frame = av.AudioFrame.from_ndarray(values[None], format=format, layout="mono")
-    frame.sample_rate, frame.pts, frame.time_base = int(rate), 0, 1 / rate
+    frame.sample_rate, frame.pts, frame.time_base = int(rate), first, 1 / rate
     yield frame

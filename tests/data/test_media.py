@@ -12,7 +12,7 @@ import scipy.signal
 import torch
 
 from mmseqdiff.data.audio import AudioFormat
-from mmseqdiff.data.media import write_clip
+from mmseqdiff.data.media import clip_writer, write_clip
 from mmseqdiff.data.video import VideoFormat
 from mmseqdiff.errors import MediaError
 
@@ -149,16 +149,57 @@ def test_a_full_disk_leaves_no_partial_file_and_keeps_the_old_one(tmp_path, full
     assert [other.name for other in tmp_path.iterdir()] == [path.name]
 
 
-def test_an_interrupted_write_leaves_nothing(tmp_path, monkeypatch):
-    def interrupt(*_):
-        assert list(tmp_path.iterdir())  # the file is half written
-        raise KeyboardInterrupt
-        yield
+def pieces_of(count):
+    """Signals of so many pieces of uneven lengths, one of them without sound."""
+    generator = torch.Generator().manual_seed(0)
+    lengths = [(24 + n, 0 if n == 1 else 40_000 + 7 * n) for n in range(count)]
+    return [
+        {
+            "video": torch.rand(frames, 64, 64, 3, generator=generator),
+            "audio": 0.3 * torch.randn(samples, generator=generator),
+        }
+        for frames, samples in lengths
+    ]
 
-    monkeypatch.setattr("mmseqdiff.data.media._sounds", interrupt)
+
+def test_an_interrupted_write_leaves_nothing(tmp_path):
+    def interrupted():
+        with clip_writer(tmp_path / "clip.mp4", BOTH) as writer:
+            for piece in pieces_of(4):
+                writer.write(piece)
+            assert list(tmp_path.iterdir())  # the file is half written
+            raise KeyboardInterrupt
+
     with pytest.raises(KeyboardInterrupt):
-        write_clip(tmp_path / "clip.mp4", {"video": torch.zeros(4, 32, 32, 3), "audio": torch.zeros(8000)}, BOTH)
+        interrupted()
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
+def test_a_clip_written_in_pieces_is_the_clip_written_whole(tmp_path, suffix):
+    parts = pieces_of(4)
+    whole = {name: torch.cat([part[name] for part in parts]) for name in BOTH}
+    write_clip(tmp_path / f"whole{suffix}", whole, BOTH)
+    with clip_writer(tmp_path / f"parts{suffix}", BOTH) as writer:
+        for part in parts:
+            writer.write(part)
+    assert writer.files == [tmp_path / f"parts{suffix}"]
+
+    def contents(name):
+        with av.open(str(tmp_path / f"{name}{suffix}")) as container:
+            pictures = [(frame.time, frame.to_ndarray(format="rgb24")) for frame in container.decode(video=0)]
+        with av.open(str(tmp_path / f"{name}{suffix}")) as container:
+            sound = np.concatenate([frame.to_ndarray()[0] for frame in container.decode(audio=0)])
+        return pictures, sound
+
+    (shown, heard), (expected, sound) = contents("parts"), contents("whole")
+    assert len(shown) == len(whole["video"])
+    assert [time for time, _ in shown] == [time for time, _ in expected]
+    assert all((one == other).all() for (_, one), (_, other) in zip(shown, expected))
+    assert (heard == sound).all()
+    if suffix == ".mkv":
+        assert len(heard) == len(whole["audio"])
+        assert np.abs(heard / 32768 - whole["audio"].clamp(-1, 1).numpy()).max() < 1e-4
 
 
 def test_the_real_clip():
