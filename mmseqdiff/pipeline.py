@@ -76,18 +76,22 @@ def plan_task(
         steps: instead of the plan's own number.
 
     Raises:
-        UserError: if the task does not fit the model, or nothing is left to generate.
+        UserError: if the task or the plan does not fit the model, or nothing is left to generate.
     """
     component = plan or recipe.sampling.plan
     if steps is not None:
         component = Component(component.name, {**component.parameters, "steps": steps})
     try:
         given = task.given(layout)
-        if not (layout.valid & ~given).any():
-            raise UserError("the task gives every cell, so there is nothing to generate")
-        return component.build(host, "plan")(layout, given, num_levels=schedule.num_levels)
-    except (PlanError, ValueError, KeyError) as error:
+    except (ValueError, KeyError) as error:
         raise UserError(f"the task does not fit the model: {error.args[0]}") from error
+    if not (layout.valid & ~given).any():
+        raise UserError("the task gives every cell, so there is nothing to generate")
+    maker = component.build(host, "plan")
+    try:
+        return maker(layout, given, num_levels=schedule.num_levels)
+    except (PlanError, ValueError, KeyError) as error:
+        raise UserError(f"the plan {component.name!r} does not fit: {error.args[0]}") from error
 
 
 def applies(guidance: Guidance, plan: SamplingPlan) -> bool:

@@ -49,6 +49,8 @@ def plan(
     else:
         print(plan_as_text(made))
         print(f"{made.steps} steps, {evaluations} network evaluations of one clip")
+        if made.rises.any():
+            print(f"{int(made.rises.sum())} of the steps re-noise cells")
         if warning:
             print(f"warning: {warning}")
     if png is not None:

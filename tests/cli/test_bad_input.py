@@ -64,6 +64,11 @@ def test_a_task_that_lacks_its_file_or_asks_too_much_of_it(made, command, tmp_pa
     refused(command("generate", "video:0-x", "--model", run, "--out", out), "video:0-x", "modality:start-stop")
     refused(command("generate", "a2w", "--model", run, "--out", out), "a2w", "did you mean 'a2v'")
     refused(command("generate", "joint", "--model", run, "--out", tmp_path / "out.xyz", "--steps", 1), ".xyz", ".mp4")
+    long = ("generate", "joint", "--model", run, "--steps", 1, "--seconds", 4)
+    refused(command(*long, "--out", tmp_path / "out.xyz"), ".xyz", ".mp4")
+    refused(command(*long, "--out", out, "--overlap", 0.6), "12.2 frames of video", "no whole number")
+    refused(command(*long, "--out", out, "--conditions", "clip"), "--conditions clip", "--seconds")
+    refused(command("generate", "inpaint", *long[2:], "--out", out), "given its start, or nothing")
     refused(command("generate", "joint", "--model", tmp_path / "nowhere", "--out", out), "nowhere")
     assert list(tmp_path.iterdir()) == []
 
