@@ -9,8 +9,9 @@ Every window is a clip of the trained layout. With L the length of a clip, o tha
 
     (1) window w covers [w h, w h + L) seconds of the long clip, in every track
     (2) window 0 is given what the task says; window w > 0 the last o seconds that window w − 1 was decoded to, encoded anew
-    (3) the output is window 0, and of every other window what comes after its overlap
+    (3) where windows overlap, the output goes over from one to the other: ((n − k) old + (k + 1) new) / (n + 1) for k = 0 … n − 1
 
+(3) because a codec gives a frame back not quite as it was: without it every seam would show by how much.
 All tracks are cut at the same instants: h must be a whole number of frames and of samples. Where a codec decodes a little
 less than it encodes (106 audio latents are 2.12 of 2.125 seconds) that track's overlap ends so much earlier.
 """
@@ -21,7 +22,7 @@ from pathlib import Path
 
 import attrs
 import torch
-from jaxtyping import Bool
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from mmseqdiff import random
@@ -166,7 +167,7 @@ def generate_long(
         plan: of every window; the recipe's where None.
         sampler: the recipe's where None.
         guidance: the recipe's where None.
-        seed: with ``sample``, what the clip follows from: its first window is that of a clip of ordinary length.
+        seed: with ``sample``, what the clip follows from: it starts as a clip of ordinary length does.
         sample: which clip of the seed.
         progress: wraps the iteration over windows.
         **files: modality → media file; only what the task gives is read, and before this returns.
@@ -195,7 +196,8 @@ def generate_long(
     key = random.example_keys(seed, [sample])
 
     def pieces() -> Iterator[dict[str, Tensor]]:
-        given, made, done = pipeline.encode(task, signals), plans[0], dict.fromkeys(lengths, 0)
+        given, made = pipeline.encode(task, signals), plans[0]
+        done, ends = dict.fromkeys(lengths, 0), {}
         for w in progress(range(count)):
             keys = key if w == 0 else random.fold(key, "window", w)
             latents = pipeline.sample(made, keys, given, sampler=sampler, guidance=guidance)
@@ -203,17 +205,27 @@ def generate_long(
                 name: signal[:, : windows.whole[name]]
                 for name, signal in pipeline.decode(latents, pipeline.seconds).items()
             }
-            first = {name: windows.overlap(name) if w else 0 for name in decoded}  # Eq. (3)
             piece = {}
             for name, signal in decoded.items():
-                piece[name] = signal[0, first[name] : first[name] + lengths[name] - done[name]].cpu().clone()
+                shown = signal[0].cpu() if w == 0 else _go_over(ends[name], signal[0].cpu())
+                ends[name] = shown[windows.hop[name] :].clone()  # of which the next window has its own view
+                length = windows.hop[name] if w + 1 < count else windows.whole[name]
+                piece[name] = shown[: min(length, lengths[name] - done[name])].clone()
                 done[name] += len(piece[name])
             if w + 1 < count:
                 given, made = pipeline.encode(following, _moved(decoded, windows)), plans[1]  # Eq. (2)
-            del latents, decoded
+            del latents, decoded, signal, shown
             yield piece
 
     return LongClip(formats, lengths, count, plans, pieces)
+
+
+def _go_over(old: Float[Tensor, "overlap ..."], new: Float[Tensor, "time ..."]) -> Float[Tensor, "time ..."]:
+    """A window whose first part goes over from the end of the one before to its own, Eq. (3)."""
+    count = len(old)
+    weight = (torch.arange(count) + 1).to(new) / (count + 1)
+    weight = weight.reshape(-1, *(1,) * (new.ndim - 1))
+    return torch.cat([old + weight * (new[:count] - old), new[count:]])
 
 
 def _moved(decoded: Mapping[str, Tensor], windows: Windows) -> dict[str, Tensor]:
