@@ -12,6 +12,7 @@ PARAMETERS = {
     ("sampler", "ddpm"): [{"variance": "posterior"}, {"variance": "beta"}],
     ("schedule", "zero_terminal_snr"): [{}, {"base": {"name": "cosine", "num_levels": 7}}],
     ("schedule", "linear"): [{}, {"num_levels": 1}, {"num_levels": 10, "last": 0.9}],
+    ("policy", "monl"): [{}, {"granularity": "segment"}],
     ("policy", "mixture"): [{"policies": ["vanilla", "monl"], "weights": [1, 4]}],
     ("policy", "per_segment"): [{}, {"reference": "audio"}],
     ("policy", "per_segment_modality"): [{"granularity": "latent"}, {"granularity": "segment"}],

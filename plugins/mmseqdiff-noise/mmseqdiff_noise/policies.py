@@ -191,14 +191,22 @@ class Mixture(TimestepPolicy):
         return _choose(found, self._which(keys))
 
 
-def monl() -> Mixture:
-    """The mixture of noise levels: vanilla, Pt, Pm and Ptm with equal weights (arXiv:2405.13762 Algorithm 1)."""
-    return Mixture((Vanilla(), PerSegment(), PerModality(), PerSegmentModality()))
+def monl(granularity: str = "latent") -> Mixture:
+    """The mixture of noise levels: vanilla, Pt, Pm and Ptm with equal weights (arXiv:2405.13762 Algorithm 1).
+
+    Args:
+        granularity: Ptm's, see :class:`PerSegmentModality`.
+    """
+    return Mixture((Vanilla(), PerSegment(), PerModality(), PerSegmentModality(granularity)))
 
 
-def pt_pm_ptm() -> Mixture:
-    """The mixture without vanilla (arXiv:2405.13762 Table 1, ablations)."""
-    return Mixture((PerSegment(), PerModality(), PerSegmentModality()))
+def pt_pm_ptm(granularity: str = "latent") -> Mixture:
+    """The mixture without vanilla (arXiv:2405.13762 Table 1, ablations).
+
+    Args:
+        granularity: Ptm's, see :class:`PerSegmentModality`.
+    """
+    return Mixture((PerSegment(), PerModality(), PerSegmentModality(granularity)))
 
 
 @attrs.frozen
