@@ -4,10 +4,13 @@ With z_0 ~ N(mu, C) and z_t = A z_0 + S epsilon, A = diag(alpha), S = diag(sigma
 
     (1) E[z_0 | z_t] = mu + C A (A C A + S²)^{-1} (z_t − A mu)                 the optimal denoiser, for any matrix
     (2) z_0[free] | z_0[given] ~ N(mu_f + C_fg C_gg^{-1} (z_g − mu_g), C_ff − C_fg C_gg^{-1} C_gf)
-    (3) Cov[z_0 | z_t] = C − C A (A C A + S²)^{-1} A C                         its trace is the Bayes risk
+    (3) Cov[z_0 | z_t] = C − C A (A C A + S²)^{-1} A C                         its diagonal is the Bayes risk of x0
+    (4) z_t ~ N(A mu, A C A + S²)
 
 Everything here is float64. It is the oracle against which policies, samplers, plans and guidance are held.
 """
+
+import math
 
 import attrs
 import torch
@@ -15,11 +18,11 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from mmseqdiff import random
-from mmseqdiff.forward import Prediction, check_prediction_kind
 from mmseqdiff.layout import Layout
-from mmseqdiff.protocols import Denoiser, Latents, NoiseSchedule
+from mmseqdiff.protocols import Latents, NoiseSchedule
+from mmseqdiff.testing.world import World, task_levels
 
-__all__ = ["Conditional", "GaussianDenoiser", "GaussianWorld"]
+__all__ = ["Conditional", "GaussianWorld"]
 
 
 @attrs.frozen(eq=False)
@@ -36,8 +39,16 @@ class Conditional:
         return self.offset + z0[:, ~self.free] @ self.gain.T
 
 
+def log_normal(residual: Float[Tensor, "batch d"], covariance: Float[Tensor, "#batch d d"]) -> Float[Tensor, " batch"]:
+    """The log density of N(0, covariance) at each residual."""
+    factor = torch.linalg.cholesky(covariance)
+    white = torch.linalg.solve_triangular(factor, residual[:, :, None], upper=False)[:, :, 0]
+    log_determinant = 2 * factor.diagonal(dim1=-2, dim2=-1).log().sum(-1)
+    return -0.5 * (white.square().sum(-1) + log_determinant + residual.shape[-1] * math.log(2 * math.pi))
+
+
 @attrs.frozen(eq=False)
-class GaussianWorld:
+class GaussianWorld(World):
     """Latents that are jointly Gaussian.
 
     Attributes:
@@ -59,32 +70,20 @@ class GaussianWorld:
         mean = random.normal(keys[1:], "mean", (dimension,), torch.float64)[0] / 2
         return cls(layout, mean, coupling * factors @ factors.T + 0.2 * torch.eye(dimension, dtype=torch.float64))
 
-    def flatten(self, latents: Latents) -> Float[Tensor, "batch dimension"]:
-        """Latents as vectors."""
-        return torch.cat([latents[name].flatten(1).double() for name in self.layout.modalities], dim=1)
-
-    def unflatten(self, vectors: Float[Tensor, "batch dimension"]) -> dict[str, Tensor]:
-        """Vectors as latents."""
-        sizes = [torch.Size(track.shape).numel() for track in self.layout.tracks]
-        parts = zip(self.layout.tracks, vectors.split(sizes, dim=1))
-        return {track.modality: part.reshape(-1, *track.shape) for track, part in parts}
-
-    def coordinates(self, matrix: Tensor) -> Tensor:
-        """A number per cell ``(*, M, N)`` repeated for every coordinate: ``(*, D)``."""
-        rows = self.layout.split(matrix)
-        sizes = {track.modality: torch.Size(track.shape[1:]).numel() for track in self.layout.tracks}
-        return torch.cat([rows[name].repeat_interleave(size, dim=-1) for name, size in sizes.items()], dim=-1)
-
     def sample(self, keys: Int[Tensor, " batch"]) -> dict[str, Tensor]:
         """One draw per key."""
         noise = random.normal(keys, "gaussian world", self.mean.shape, torch.float64)
         return self.unflatten(self.mean + noise @ torch.linalg.cholesky(self.covariance).T)
 
+    def _noisy(self, t: Float[Tensor, "batch modality segment"], schedule: NoiseSchedule) -> tuple[Tensor, Tensor]:
+        """(alpha, A C A + S²)."""
+        alpha, sigma = self.coordinates(schedule.alpha(t.double())), self.coordinates(schedule.sigma(t.double()))
+        return alpha, alpha[:, :, None] * self.covariance * alpha[:, None, :] + torch.diag_embed(sigma**2)
+
     def _gain(self, t: Float[Tensor, "batch modality segment"], schedule: NoiseSchedule) -> tuple[Tensor, Tensor]:
         """(alpha, C A (A C A + S²)^{-1}) of Eq. (1); solved once for each different matrix of the batch."""
         matrices, which = torch.unique(t.double(), dim=0, return_inverse=True)
-        alpha, sigma = self.coordinates(schedule.alpha(matrices)), self.coordinates(schedule.sigma(matrices))
-        noisy = alpha[:, :, None] * self.covariance * alpha[:, None, :] + torch.diag_embed(sigma**2)
+        alpha, noisy = self._noisy(matrices, schedule)
         cross = self.covariance * alpha[:, None, :]
         return alpha[which], torch.linalg.solve(noisy, cross.mT).mT[which]
 
@@ -103,6 +102,37 @@ class GaussianWorld:
         alpha, gain = self._gain(t, schedule)
         return self.covariance - gain @ (alpha[:, :, None] * self.covariance)
 
+    def log_density(
+        self, z: Latents, t: Float[Tensor, "batch modality segment"], schedule: NoiseSchedule
+    ) -> Float[Tensor, " batch"]:
+        """log p(z_t), Eq. (4)."""
+        matrices, which = torch.unique(t.double(), dim=0, return_inverse=True)
+        alpha, noisy = self._noisy(matrices, schedule)
+        return log_normal(self.flatten(z) - alpha[which] * self.mean, noisy if len(noisy) == 1 else noisy[which])
+
+    def bayes_risk(
+        self, t: Float[Tensor, "batch modality segment"], schedule: NoiseSchedule, kind: str = "epsilon"
+    ) -> Float[Tensor, "batch modality segment"]:
+        """The least expected squared error of a prediction in every cell; 0 at level 0 and in padding.
+
+        Args:
+            t: the levels.
+            schedule: the noise schedule.
+            kind: of the prediction.
+        """
+        variance = self.posterior_covariance(t, schedule).diagonal(dim1=-2, dim2=-1)
+        return self.risk_of_variance(variance, t, schedule, kind)
+
+    def task_risk(
+        self, given: Bool[Tensor, "modality segment"], level: float, schedule: NoiseSchedule, kind: str = "epsilon"
+    ) -> Float[Tensor, " modality"]:
+        """The Bayes risk of a task at one level, a mean over each modality's cells that are not given.
+
+        It is the least that :func:`mmseqdiff.train.objective.conditional_loss` can be on average.
+        """
+        cells = self.bayes_risk(task_levels(self.layout, given, level), schedule, kind)
+        return self.modality_means(cells, given)[0]
+
     def conditional(self, given: Bool[Tensor, "modality segment"]) -> Conditional:
         """What is not given, given the rest, Eq. (2)."""
         known = self.coordinates(given.double()) > 0
@@ -114,37 +144,3 @@ class GaussianWorld:
         )
         covariance = c[free][:, free] - gain @ c[known][:, free]
         return Conditional(free, gain, self.mean[free] - gain @ self.mean[known], covariance)
-
-    def denoiser(self, schedule: NoiseSchedule, kind: str = "x0") -> "GaussianDenoiser":
-        """The optimal denoiser."""
-        return GaussianDenoiser(self, schedule, kind)
-
-
-@attrs.frozen(eq=False)
-class GaussianDenoiser(Denoiser):
-    """The world's optimal denoiser, Eq. (1), for any timestep matrix; it needs no self-condition and ignores it."""
-
-    world: GaussianWorld
-    schedule: NoiseSchedule
-    kind: str = "x0"
-
-    def __attrs_post_init__(self) -> None:
-        check_prediction_kind(self.kind, self.schedule)
-
-    @property
-    def layout(self) -> Layout:
-        """The world's."""
-        return self.world.layout
-
-    def __call__(
-        self,
-        z: Latents,
-        t: Float[Tensor, "batch modality segment"],
-        *,
-        given: Bool[Tensor, "modality segment"] | None = None,
-        keys: Int[Tensor, " batch"] | None = None,
-        self_condition: Latents | None = None,
-    ) -> Prediction:
-        """The exact prediction at ``(z, t)``."""
-        x0 = self.world.posterior_mean(z, t, self.schedule)
-        return Prediction(value=x0, kind="x0", z=z, t=t, schedule=self.schedule, layout=self.layout).to(self.kind)
