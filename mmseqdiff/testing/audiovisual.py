@@ -26,10 +26,10 @@ __all__ = ["AUDIOVISUAL_LAYOUT", "audiovisual_world", "average_covariance"]
 AUDIOVISUAL_LAYOUT = Layout(
     [
         Track("video", [0, *(Fraction(1 + 4 * k, 8) for k in range(5))], (), 8),
-        Track("audio", uniform_edges(26, Fraction(25, 2)), (), 1),
+        Track("audio", uniform_edges(12, Fraction(96, 17)), (), 2),
     ]
 )
-"""AVDiT's clip in small: five video segments, the first of one frame, and 26 of audio; 66 numbers."""
+"""AVDiT's clip in small: five video segments, the first of one frame, and 12 of audio; 64 numbers."""
 
 
 def average_covariance(

@@ -43,10 +43,10 @@ def test_tracks_of_any_rate_see_the_same_process():
 
 def test_the_default_is_avdits_clip_in_small():
     world = audiovisual_world()
-    assert [track.segments for track in world.layout.tracks] == [5, 26]
-    assert world.dimension == 66
-    assert torch.bincount(AUDIOVISUAL_LAYOUT.correspondence()[1]).tolist() == [2, 6, 6, 6, 6]
-    given = torch.zeros(2, 26, dtype=torch.bool)
+    assert [track.segments for track in world.layout.tracks] == [5, 12]
+    assert world.dimension == 64
+    assert torch.bincount(AUDIOVISUAL_LAYOUT.correspondence()[1]).tolist() == [1, 3, 2, 3, 3]
+    given = torch.zeros(2, 12, dtype=torch.bool)
     given[1] = True
     alone = world.covariance[:40, :40].logdet()
     assert world.conditional(given).covariance.logdet() < alone - 1, "what is heard says something of what is seen"

@@ -42,6 +42,31 @@ def register(add):
         f"{policies}:WithClean",
         summary="a policy in which a task's cells are clean with some probability",
     )
+    add("policy", "monotone", "mmseqdiff_noise.monotone:Monotone", summary="levels that never fall along the clip")
+    add(
+        "policy",
+        "uniform_future",
+        "mmseqdiff_noise.future:UniformFuture",
+        summary="a level per segment of the context, one for all that follows",
+    )
+    add(
+        "policy",
+        "dual_time",
+        "mmseqdiff_noise.dual:DualTime",
+        summary="two levels, the smaller one for a random minority of segments",
+    )
+    add(
+        "policy",
+        "coupled",
+        "mmseqdiff_noise.coupled:Coupled",
+        summary="one time for all modalities, shifted for each",
+    )
+    add(
+        "policy",
+        "rolling_window",
+        "mmseqdiff_noise.rolling:RollingWindow",
+        summary="the phases of a window that rolls from noise to clean",
+    )
 
     tasks = "mmseqdiff_noise.tasks"
     add("task", "joint", f"{tasks}:joint", summary="nothing is given")

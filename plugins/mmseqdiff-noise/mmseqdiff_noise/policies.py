@@ -100,15 +100,31 @@ class PerSegmentModality(TiedPolicy):
     Attributes:
         granularity: ``latent``: every cell is free. ``segment``: the cells of one modality that correspond to one
             segment of the coarsest track share a level, so that no cell can be copied from an almost clean neighbour.
+        floor: every level is at least ceil(floor · c), with c ~ U{1, …, T} an example's own. At 0 cells are free; above,
+            a very noisy example has no almost clean cell, while clean examples are still trained. Each cell's own level
+            is then P(t <= x) = x / T · min(1, floor(x / floor) / T).
     """
 
     granularity: str = attrs.field(default="latent", validator=attrs.validators.in_(("latent", "segment")))
+    floor: float = attrs.field(default=0.0, validator=[attrs.validators.ge(0), attrs.validators.le(1)])
     name = "per_segment_modality"
 
     def groups(self, layout: Layout) -> Partition:
         """One per cell, or per modality and coarse segment."""
         rows = torch.arange(layout.M)[:, None] * layout.N
         return rows + (torch.arange(layout.N) if self.granularity == "latent" else layout.correspondence())
+
+    def ties(self, layout: Layout) -> tuple[Partition, ...] | None:
+        """The partition; None with a floor, which ties cells without making their levels equal."""
+        return TiedPolicy.ties(self, layout) if self.floor == 0 else None
+
+    def sample(
+        self, layout: Layout, keys: Int[Tensor, " batch"], *, num_levels: int
+    ) -> Float[Tensor, "batch modality segment"]:
+        """One matrix per key."""
+        levels = tied_levels(TiedPolicy.ties(self, layout)[0], keys, num_levels)
+        lowest = (self.floor * random.integers(keys, "floor", 1, num_levels)).ceil()[:, None, None]
+        return torch.where(layout.valid.to(keys.device), torch.maximum(levels, lowest), 0).to(torch.float32)
 
 
 @attrs.frozen
