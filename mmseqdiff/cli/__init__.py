@@ -4,6 +4,7 @@ import sys
 
 import typer
 
+from mmseqdiff.cli.bench import bench
 from mmseqdiff.cli.demo import demo
 from mmseqdiff.cli.encode import encode
 from mmseqdiff.cli.evaluate import evaluate
@@ -25,6 +26,7 @@ app = typer.Typer(
 )
 for command in (plugins, prepare, train_codec, encode, train, plan, generate, evaluate, demo):
     app.command(command.__name__.replace("_", "-"))(command)
+app.add_typer(bench, name="bench")
 
 
 def main() -> None:

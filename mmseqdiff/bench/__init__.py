@@ -1,0 +1,1 @@
+"""Benches: how far the parts are from what is known to be exact."""
