@@ -28,11 +28,11 @@ from mmseqdiff.generate import generate
 from mmseqdiff.host import Host, load_plugins
 from mmseqdiff.layout import Layout
 from mmseqdiff.plan import PlanError, SamplingPlan
-from mmseqdiff.protocols import Guidance, MediaFormat, NoiseSchedule, Task
+from mmseqdiff.protocols import MediaFormat, NoiseSchedule, Task
 from mmseqdiff.recipe import Component, Recipe
 from mmseqdiff.train.run import load_run
 
-__all__ = ["CONDITIONS", "GeneratedClip", "Pipeline", "applies", "build_task", "find_model", "load", "plan_task"]
+__all__ = ["CONDITIONS", "GeneratedClip", "Pipeline", "build_task", "find_model", "load", "plan_task"]
 
 CONDITIONS = ("ranges", "clip")
 """``ranges``: only the given stretches are encoded. ``clip``: the whole clip is, as published evaluations do; then
@@ -92,11 +92,6 @@ def plan_task(
         return maker(layout, given, num_levels=schedule.num_levels)
     except (PlanError, ValueError, KeyError) as error:
         raise UserError(f"the plan {component.name!r} does not fit: {error.args[0]}") from error
-
-
-def applies(guidance: Guidance, plan: SamplingPlan) -> bool:
-    """Whether a guidance does anything along a plan: with nothing given most have nothing to guide by."""
-    return bool(plan.given.any()) or not guidance.conditional
 
 
 @attrs.frozen(eq=False)
@@ -204,8 +199,8 @@ class Pipeline:
         guide = guidance or sampling.guidance
         denoiser = self.assembly.denoiser
         if guide is not None:
-            guided = guide.build(host, "guidance")
-            denoiser = guided(denoiser) if applies(guided, plan) else denoiser
+            guidance_ = guide.build(host, "guidance")
+            stepper, denoiser = guidance_.sampler(stepper, denoiser), guidance_(denoiser)
         return generate(denoiser, stepper, plan, keys.to(self.device), given=given, progress=progress)
 
     def generate(

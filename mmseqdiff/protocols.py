@@ -153,14 +153,24 @@ class Denoiser(Protocol):
 class Guidance(Protocol):
     """A denoiser made of another denoiser: what a guidance returns is itself a :class:`Denoiser`."""
 
-    evaluations: int
-    """Evaluations of the inner denoiser for one of the guided one."""
-    conditional: bool = True
-    """Whether it guides by what is given: such a guidance is left out where nothing is."""
+    def evaluations(self, layout: Layout, given: Bool[Tensor, "modality segment"]) -> int:
+        """Network evaluations for one of the guided denoiser; which branches there are depends on what is given."""
+        ...
 
     def __call__(self, denoiser: Denoiser) -> Denoiser:
         """The guided denoiser."""
         ...
+
+    def sampler(self, sampler: "Sampler", denoiser: Denoiser) -> "Sampler":
+        """The sampler that steps with the guided denoiser: as a rule the same.
+
+        A trick that needs the stepped sample wraps it.
+
+        Args:
+            sampler: what would step without guidance.
+            denoiser: the denoiser that is guided; for its layout and schedule.
+        """
+        return sampler
 
 
 @runtime_checkable

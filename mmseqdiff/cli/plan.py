@@ -25,7 +25,7 @@ def plan(
     from mmseqdiff.assembly import build_modalities, layout_of
     from mmseqdiff.host import load_plugins
     from mmseqdiff.picture import draw_plan, plan_as_text
-    from mmseqdiff.pipeline import applies, build_task, plan_task
+    from mmseqdiff.pipeline import build_task, plan_task
     from mmseqdiff.recipe import Component, load_recipe
     from mmseqdiff.support import off_support_warning
 
@@ -40,8 +40,7 @@ def plan(
     evaluations = int(made.falls.sum()) * described.sampling.sampler.build(host, "sampler").evaluations
     guide = described.sampling.guidance if guidance is None else Component.parse(guidance)
     if guide is not None:
-        guided = guide.build(host, "guidance")
-        evaluations *= guided.evaluations if applies(guided, made) else 1
+        evaluations *= guide.build(host, "guidance").evaluations(layout, made.given)
     warning = off_support_warning(made, described.policy.build(host, "policy"))
     if as_json:
         given = {name: row.tolist() for name, row in layout.split(made.given).items()}

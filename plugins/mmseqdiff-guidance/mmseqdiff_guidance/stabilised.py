@@ -16,7 +16,7 @@ from torch import Tensor
 
 from mmseqdiff.forward import ForwardProcess, Prediction, normal_latents
 from mmseqdiff.layout import Layout
-from mmseqdiff.protocols import Denoiser, Guidance, Latents, NoiseSchedule
+from mmseqdiff.protocols import Denoiser, Guidance, Latents, NoiseSchedule, Sampler
 from mmseqdiff.timesteps import expand
 
 __all__ = ["Stabilised"]
@@ -35,12 +35,14 @@ class Stabilised(Guidance):
     level: float = attrs.field(default=20.0, validator=attrs.validators.ge(0))
     given: bool = False
     guidance: Guidance | None = None
-    conditional = False
 
-    @property
-    def evaluations(self) -> int:
+    def evaluations(self, layout: Layout, given: Bool[Tensor, "modality segment"]) -> int:
         """The other guidance's, or one."""
-        return 1 if self.guidance is None else self.guidance.evaluations
+        return 1 if self.guidance is None else self.guidance.evaluations(layout, given)
+
+    def sampler(self, sampler: Sampler, denoiser: Denoiser) -> Sampler:
+        """The other guidance's."""
+        return sampler if self.guidance is None else self.guidance.sampler(sampler, denoiser)
 
     def __call__(self, denoiser: Denoiser) -> "StabilisedDenoiser":
         """The denoiser that is shown Eq. (1).

@@ -6,7 +6,7 @@ from fractions import Fraction
 import attrs
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from mmseqdiff_guidance.cfg import FreeGuidance
 
@@ -80,7 +80,7 @@ def test_scale_1_is_no_guidance_and_scale_0_none_of_the_condition(situation, kin
     }
     renoised = denoiser(shown, torch.where(given, 8.0, t), given=given, keys=keys)
     for name, cells in LAYOUT.split(~given).items():
-        torch.testing.assert_close(same.value[name][:, cells], plain.value[name][:, cells])
+        assert torch.equal(same.value[name], plain.value[name])
         torch.testing.assert_close(without.value[name][:, cells], renoised.value[name][:, cells])
 
 
@@ -101,6 +101,7 @@ class Recorder(Denoiser):
 @given(data=st.data(), layout=layouts(), keys=keys(), conditioned=st.booleans())
 def test_the_second_branch_hides_the_condition_and_its_self_condition(data, layout, keys, conditioned):
     given = data.draw(given_cells(layout))
+    assume(given.any())
     t = torch.where(given, 0, data.draw(timesteps(layout, 8)))
     z, estimate = data.draw(latents(layout)), data.draw(latents(layout)) if conditioned else None
     recorder = Recorder(layout)
