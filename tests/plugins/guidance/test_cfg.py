@@ -1,11 +1,11 @@
 """Classifier-free guidance for free, in a world where the conditional and unconditional predictions are known."""
 
-import math
 from fractions import Fraction
 
 import attrs
 import pytest
 import torch
+from gaussian_guidance import LAYOUT, PURE, WORLD, absent, situations
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from mmseqdiff_guidance.cfg import FreeGuidance
@@ -16,26 +16,6 @@ from mmseqdiff.layout import Layout, Track, uniform_edges
 from mmseqdiff.protocols import Denoiser
 from mmseqdiff.testing.gaussian import GaussianWorld
 from mmseqdiff.testing.strategies import Arc, given_cells, keys, latents, layouts, timesteps
-
-LAYOUT = Layout([Track("video", [0, 1, 2], (2,), 1), Track("audio", [0, "0.5", 1, 2]), Track("pose", [0, 2])])
-WORLD = GaussianWorld.random(LAYOUT, seed=4)
-PURE = Arc(8, math.pi / 2)
-"""A schedule whose level T is noise and nothing else: there a re-noised condition is exactly absent."""
-
-
-def absent(hidden):
-    """The world of the cells that are not hidden: a marginal, in which hidden cells share nothing with the others."""
-    kept = WORLD.coordinates((~hidden).double()) > 0
-    covariance = WORLD.covariance * (kept[:, None] & kept) + torch.diag((~kept).double())
-    return attrs.evolve(WORLD, covariance=covariance)
-
-
-@st.composite
-def situations(draw):
-    """Cells given, the levels of the others, latents and keys."""
-    given = draw(given_cells(LAYOUT))
-    t = torch.where(given, 0, draw(timesteps(LAYOUT, PURE.num_levels, dtype=torch.float64)))
-    return given, t, draw(latents(LAYOUT, dtype=torch.float64)), draw(keys())
 
 
 @pytest.mark.parametrize(
