@@ -13,7 +13,7 @@ The laws are numbered as in the project's design:
     4   levels are equal within a tied group and whole numbers of 1 … T
     5   a constant matrix is the ordinary scalar-time model
     7   a plan takes every cell that is not given from T to 0
-    8   uncoupled cells on different plans equal separate runs; a pause changes nothing
+    8   uncoupled cells on different plans equal separate runs; a pause changes nothing, nor does the order of the tracks
     9   the same key gives the same sample, whatever the batch
     12  what lies outside the known stretches changes no bit
 """
@@ -46,8 +46,8 @@ from mmseqdiff.timesteps import ALWAYS_CLEAN, PADDING
 
 __all__ = [
     "bits", "check_backbone", "check_constant_matrix_is_scalar", "check_guidance",
-    "check_hidden_signal_does_not_matter", "check_plan", "check_policy", "check_reset_forgets", "check_sample_is_the_keys", "check_schedule",
-    "check_steps_are_finite", "check_task", "check_uncoupled_cells_run_alone", "check_unmoved_cells_are_copied",
+    "check_hidden_signal_does_not_matter", "check_order_of_tracks_does_not_matter", "check_plan", "check_policy",
+    "check_reset_forgets", "check_sample_is_the_keys", "check_schedule", "check_steps_are_finite", "check_task", "check_uncoupled_cells_run_alone", "check_unmoved_cells_are_copied",
     "kinds_for",
 ]  # fmt: skip
 
@@ -224,48 +224,6 @@ def check_uncoupled_cells_run_alone(
         assert torch.equal(together[name][:, n], alone[name][:, n]), f"{where} depends on other cells or on its pauses"
 
 
-def check_reset_forgets(
-    sampler: Sampler,
-    denoiser: Denoiser,
-    z: Latents,
-    levels: Sequence[Levels],
-    cells: Bool[Tensor, "batch modality segment"],
-    keys: Int[Tensor, " batch"],
-) -> None:
-    """Law 7's re-noising: after a reset a cell steps as from the sampler's first state, and the others as if there had
-    been none.
-
-    Args:
-        sampler: what is checked.
-        denoiser: a denoiser that treats every cell alone, so that one cell's history shows in no other.
-        z: latents.
-        levels: rows that fall; the reset comes before the last step.
-        cells: whose history is forgotten.
-        keys: one per example.
-    """
-    layout = denoiser.layout
-    nothing = torch.zeros(layout.M, layout.N, dtype=torch.bool)
-
-    def step(z: Latents, t: Levels, s: Levels, state: dict[str, Tensor]) -> tuple[Latents, dict[str, Tensor]]:
-        return sampler.step(
-            z, t, s,
-            denoise=lambda z, t: denoiser(z, t, given=nothing, keys=keys),
-            state=state,
-            noise=lambda stream: normal_latents(layout, keys, stream, dtype=next(iter(z.values())).dtype),
-        )  # fmt: skip
-
-    state = sampler.start(z, layout)
-    for t, s in zip(levels[:-2], levels[1:-1]):
-        z, state = step(z, t, s, state)
-    fresh, kept, reset = (
-        step(z, levels[-2], levels[-1], before)[0]
-        for before in (sampler.start(z, layout), state, sampler.reset(state, cells))
-    )
-    for name, forgotten in layout.split(cells).items():
-        assert torch.equal(reset[name][forgotten], fresh[name][forgotten]), "a reset cell remembers"
-        assert torch.equal(reset[name][~forgotten], kept[name][~forgotten]), "a reset touched other cells"
-
-
 def check_sample_is_the_keys(
     sampler: Sampler, denoiser: Denoiser, plan: SamplingPlan, clean: Latents, keys: Int[Tensor, " batch"]
 ) -> None:
@@ -273,6 +231,74 @@ def check_sample_is_the_keys(
     together = generate(denoiser, sampler, plan, keys, given=clean)
     alone = generate(denoiser, sampler, plan, keys[-1:], given={name: value[-1:] for name, value in clean.items()})
     assert all(torch.equal(together[name][-1:], alone[name]) for name in alone), "the batch changes the sample"
+
+
+def check_order_of_tracks_does_not_matter(
+    sampler: Sampler,
+    denoiser: CellwiseDenoiser,
+    plan: SamplingPlan,
+    clean: Latents,
+    keys: Int[Tensor, " batch"],
+    order: Sequence[int],
+) -> None:
+    """Law 8: with the tracks in another order, a whole run makes the same latents, bit for bit."""
+    layout = Layout([plan.layout.tracks[m] for m in order])
+    permuted = SamplingPlan(plan.levels[:, order], plan.given[order], layout, plan.num_levels)
+    expected = generate(denoiser, sampler, plan, keys, given=clean)
+    given = {name: clean[name] for name in layout.modalities}
+    made = generate(attrs.evolve(denoiser, layout=layout), sampler, permuted, keys, given=given)
+    assert all(torch.equal(made[name], expected[name]) for name in made), "the order of the tracks changes the sample"
+
+
+def check_reset_forgets(
+    sampler: Sampler,
+    denoiser: CellwiseDenoiser,
+    z: Latents,
+    visited: Sequence[Levels],
+    cells: Bool[Tensor, "batch modality segment"],
+    keys: Int[Tensor, " batch"],
+) -> None:
+    """Law 8: after :meth:`Sampler.reset` these cells step as at first, and the others as without it, bit for bit.
+
+    Args:
+        sampler: what is checked; the shapes of its state are too.
+        denoiser: predicts.
+        z: latents at the first of the levels.
+        visited: at least two matrices of levels that do not rise; ``cells`` are reset before the last step.
+        cells: those reset.
+        keys: what noise follows from.
+    """
+    layout, first = denoiser.layout, sampler.start(z, denoiser.layout)
+    given, state = torch.zeros(layout.M, layout.N, dtype=torch.bool), first
+
+    def step(z: Latents, t: Levels, s: Levels, state: dict[str, Tensor]) -> tuple[Latents, dict[str, Tensor]]:
+        def noise(stream: str) -> Latents:
+            return normal_latents(layout, keys, stream, dtype=next(iter(z.values())).dtype)
+
+        made, after = sampler.step(
+            z, t, s, denoise=lambda z, t: denoiser(z, t, given=given, keys=keys), state=state, noise=noise
+        )
+        assert _shapes(after) == _shapes(first), "the shapes of a sampler's state are fixed"
+        return made, after
+
+    for key, value in first.items():
+        name = key.partition("/")[2]
+        assert value.shape[:2] == (len(keys), layout.track(name).segments), f"state {key!r} does not lead with (B, N_m)"
+    for t, s in zip(visited[:-2], visited[1:-1]):
+        z, state = step(z, t, s, state)
+    before = {key: value.clone() for key, value in state.items()}
+    t, s = visited[-2:]
+    (kept, _), (reset, _), (fresh, _) = (
+        step(z, t, s, memory) for memory in (state, sampler.reset(state, cells), first)
+    )
+    assert all(torch.equal(bits(before[key]), bits(state[key])) for key in state), "a step or reset changed its input"
+    for name, forgotten in layout.split(cells).items():
+        assert torch.equal(bits(reset[name][forgotten]), bits(fresh[name][forgotten])), "reset leaves a history"
+        assert torch.equal(bits(reset[name][~forgotten]), bits(kept[name][~forgotten])), "reset touches other cells"
+
+
+def _shapes(state: dict[str, Tensor]) -> dict[str, tuple]:
+    return {key: (value.shape, value.dtype) for key, value in state.items()}
 
 
 def check_guidance(

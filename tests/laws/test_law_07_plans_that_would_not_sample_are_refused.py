@@ -20,7 +20,7 @@ from mmseqdiff.protocols import Sampler
 from mmseqdiff.testing import laws
 from mmseqdiff.testing.cellwise import CellwiseDenoiser
 from mmseqdiff.testing.gaussian import GaussianWorld
-from mmseqdiff.testing.strategies import Arc, given_cells, keys, latents, layouts, plans, schedules, timesteps
+from mmseqdiff.testing.strategies import Arc, given_cells, latents, layouts, plans, schedules, timesteps
 
 T = 8
 
@@ -93,19 +93,6 @@ def test_law_7_a_plan_that_may_rise_is_held_to_all_else(case):
     rising.refuse("is not given, but starts at level 3", rising.with_path(plan.levels[:, *case.cell].clamp(max=3)))
     with pytest.raises(PlanError, match="moves no cell: remove the repeated row"):
         attrs.evolve(plan, levels=torch.cat([plan.levels, plan.levels[-1:]]))
-
-
-@given(data=st.data(), layout=layouts(), schedule_=schedules(), keys=keys())
-def test_law_7_a_sampler_forgets_the_cells_that_rise(sampler, data, layout, schedule_, keys):
-    cells = torch.stack([data.draw(given_cells(layout)) for _ in keys])
-    fall = st.permutations(range(2, schedule_.num_levels))
-    paths = [sorted(data.draw(fall)[:2], reverse=True) for _ in range(layout.M)] if schedule_.num_levels > 3 else []
-    middle = torch.tensor([[1] if not paths else path for path in paths or [[]] * layout.M]).double().T[..., None]
-    top = float(schedule_.num_levels) * torch.ones(1, layout.M, 1)
-    rows = torch.cat([top, middle, torch.full_like(top, 0.5)]) * layout.valid
-    levels = [row.expand(len(keys), -1, -1) for row in rows.double()]
-    denoiser = CellwiseDenoiser(layout, schedule_, data.draw(st.sampled_from(laws.kinds_for(schedule_))))
-    laws.check_reset_forgets(sampler, denoiser, data.draw(latents(layout)), levels, cells, keys)
 
 
 @given(data=st.data(), layout=layouts(max_modalities=2, max_segments=2), schedule_=schedules())

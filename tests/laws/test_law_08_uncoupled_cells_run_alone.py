@@ -23,6 +23,29 @@ def test_law_8_every_cell_ends_as_if_alone_and_unpaused(sampler, data, layout, s
     laws.check_uncoupled_cells_run_alone(sampler, denoiser, plan, data.draw(latents(layout)), keys)
 
 
+@settings(max_examples=8)
+@given(data=st.data(), layout=layouts(min_modalities=2, max_segments=2), schedule_=schedules(), keys=keys())
+def test_law_8_the_order_of_the_tracks_does_not_matter(sampler, data, layout, schedule_, keys):
+    denoiser = CellwiseDenoiser(layout, schedule_)
+    plan = data.draw(plans(layout, data.draw(given_cells(layout)), schedule_.num_levels))
+    order = data.draw(st.permutations(range(layout.M)))
+    clean = data.draw(latents(layout))
+    laws.check_order_of_tracks_does_not_matter(sampler, denoiser, plan, clean, keys, order)
+
+
+@settings(max_examples=12)
+@given(data=st.data(), layout=SMALL, schedule_=schedules(), keys=keys())
+def test_law_8_reset_forgets_these_cells_and_no_others(sampler, data, layout, schedule_, keys):
+    plan = data.draw(plans(layout, data.draw(given_cells(layout)), schedule_.num_levels))
+    visited = [row.expand(len(keys), -1, -1) for row in plan.levels]
+    chosen = data.draw(st.lists(st.booleans(), min_size=plan.given.numel(), max_size=plan.given.numel()))
+    cells = torch.tensor(chosen).reshape(layout.M, layout.N) & layout.valid
+    cells = torch.stack([cells, layout.valid & ~cells])
+    laws.check_reset_forgets(
+        sampler, CellwiseDenoiser(layout, schedule_), data.draw(latents(layout)), visited, cells, keys
+    )
+
+
 @settings(max_examples=12)
 @given(data=st.data(), layout=SMALL, schedule_=schedules(), keys=keys())
 def test_law_8_a_cell_that_waits_at_t_sees_the_others_as_given(sampler, data, layout, schedule_, keys):

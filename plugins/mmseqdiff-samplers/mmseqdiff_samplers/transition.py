@@ -62,10 +62,13 @@ class Transition:
 def combine(
     layout: Layout, t: Levels, s: Levels, z: Latents, terms: list[tuple[Levels, Callable[[], Latents]]]
 ) -> dict[str, Tensor]:
-    """Σ coefficient · latents for every cell that moves; the others are copied from ``z`` bit for bit."""
+    """Σ coefficient · latents for every cell that moves; the others are copied from ``z`` bit for bit.
+
+    Each product has the dtype of its latents (a history may be finer than ``z``), the result that of ``z``.
+    """
     parts = [(layout.split(coefficient), latents()) for coefficient, latents in terms]
     moved, stepped = layout.split(t != s), {}
     for name, old in z.items():
-        new = sum(expand(coefficient[name], old) * latents[name] for coefficient, latents in parts)
-        stepped[name] = torch.where(expand(moved[name], old), new, old)
+        new = sum(expand(coefficient[name], latents[name]) * latents[name] for coefficient, latents in parts)
+        stepped[name] = torch.where(expand(moved[name], old), new.to(old.dtype), old)
     return stepped

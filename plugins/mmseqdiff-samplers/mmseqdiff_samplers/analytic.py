@@ -1,0 +1,216 @@
+"""Analytic-DPM and Analytic-DDIM (arXiv:2201.06503): the reverse variance that is optimal for an isotropic one.
+
+With Gamma = E ||epsilon||² / d of the predicted noise, at every cell's own levels:
+
+    (1) variance of x0 given z_t    c = clip((sigma_t² / alpha_t²) (1 − Gamma), 0, limit)
+    (2) analytic_dpm     posterior variance + (alpha_s sigma²_{t|s} / sigma_t²)² c
+    (3) analytic_ddim    nu² + (alpha_s − sqrt(sigma_s² − nu²) alpha_t / sigma_t)² c,   nu² = eta² · posterior variance
+
+(2) and (3) add to the step's own variance that of x0, by x0's weight where z_t is held. As in the paper the step to s = 0
+shows the mean alone.
+
+Gamma depends on the whole timestep matrix: a cell next to clean ones is easier. It is therefore calibrated for every
+modality, task family and level, over the cells that are generated, with guidance on if it will be. The result is plain
+numbers. Where there is no number for a cell's level, and where alpha_t = 0, c is 0: the posterior variance is left.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Mapping
+
+import attrs
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from mmseqdiff.forward import ForwardProcess, Prediction, normal_latents
+from mmseqdiff.plan import SamplingPlan
+from mmseqdiff.protocols import Denoiser, Latents, Sampler
+from mmseqdiff_samplers.transition import Transition, combine
+
+__all__ = ["AnalyticDDIM", "AnalyticDPM", "Gamma", "calibrate"]
+
+Levels = Float[Tensor, "batch modality segment"]
+
+SAME_LEVEL = 1e-3
+"""Levels closer than this are one: those of a plan may have been float32 on the way."""
+
+
+@attrs.frozen
+class Gamma:
+    """E ||epsilon||² / d of one modality in one task family, a value for each level.
+
+    Raises:
+        ValueError: if there are not as many values as levels.
+    """
+
+    levels: tuple[float, ...] = attrs.field(converter=tuple)
+    values: tuple[float, ...] = attrs.field(converter=tuple)
+
+    def __attrs_post_init__(self) -> None:
+        if len(self.levels) != len(self.values):
+            raise ValueError(f"expected a Gamma for each of {len(self.levels)} levels, got {len(self.values)}")
+
+    def at(self, t: Float[Tensor, "batch segment"]) -> Float[Tensor, "batch segment"]:
+        """Gamma at levels that were calibrated, and 1, which leaves no variance, at others."""
+        if not self.levels:
+            return torch.ones_like(t)
+        levels, values = (torch.tensor(x, dtype=t.dtype, device=t.device) for x in (self.levels, self.values))
+        distance, nearest = (t[..., None] - levels).abs().min(dim=-1)
+        return torch.where(distance < SAME_LEVEL, values[nearest], 1)
+
+
+Calibration = dict[str, dict[str, Gamma]]
+"""Task family → modality → Gamma."""
+
+
+@torch.no_grad()
+def calibrate(
+    denoiser: Denoiser, plans: Mapping[str, SamplingPlan], clean: Latents, keys: Int[Tensor, " batch"]
+) -> dict[str, dict[str, dict[str, list[float]]]]:
+    """Measures Gamma at every level that plans visit, each cell's among the levels that the plan has it in.
+
+    Args:
+        denoiser: as it will sample, guided if it will be.
+        plans: task family → a plan of it.
+        clean: latents of the data, one example per key.
+        keys: what the noise follows from.
+
+    Returns:
+        Family → modality → ``levels`` and ``values``: plain numbers, for a recipe's or a manifest's sampler.
+    """
+    made = {}
+    for family, plan in plans.items():
+        layout, free = plan.layout, plan.layout.split(plan.layout.valid & ~plan.given)
+        sums = {name: defaultdict(lambda: [0.0, 0]) for name in layout.modalities}
+        for r, row in enumerate(plan.levels[:-1].to(keys.device)):
+            t = row.expand(len(keys), -1, -1)
+            noise = normal_latents(layout, keys, f"calibrate {r}", dtype=clean[layout.modalities[0]].dtype)
+            z = ForwardProcess(denoiser.schedule, layout).corrupt(clean, noise, t)
+            epsilon = denoiser(z, t, given=plan.given.to(keys.device), keys=keys).epsilon
+            for name, levels in layout.split(row).items():
+                power = epsilon[name].double().square().flatten(2).mean(2).mean(0)
+                for n in (free[name] & (levels > 0).cpu()).nonzero().flatten().tolist():
+                    entry = sums[name][float(levels[n])]
+                    entry[0] += float(power[n])
+                    entry[1] += 1
+        made[family] = {
+            name: {"levels": sorted(found), "values": [found[t][0] / found[t][1] for t in sorted(found)]}
+            for name, found in sums.items()
+            if found
+        }
+    return made
+
+
+@attrs.frozen
+class AnalyticDPM(Sampler):
+    """Ancestral sampling with the analytic variance, Eq. (2), per cell; ``ddpm`` where nothing was calibrated.
+
+    Attributes:
+        calibration: task family → modality → :class:`Gamma`, as :func:`calibrate` returns it.
+        family: the task family that is sampled.
+        limit: of Eq. (1): the latents' variance.
+    """
+
+    calibration: Calibration = attrs.field(factory=dict, hash=False)
+    family: str = ""
+    limit: float = attrs.field(default=1.0, validator=attrs.validators.ge(0))
+    evaluations = 1
+
+    def calibrated(
+        self, denoiser: Denoiser, plan: SamplingPlan, clean: Latents, keys: Int[Tensor, " batch"]
+    ) -> "AnalyticDPM":
+        """The same sampler with Gamma measured on ``clean``, for the levels and given cells of ``plan``."""
+        return _calibrated(self, denoiser, plan, clean, keys)
+
+    def step(
+        self,
+        z: Latents,
+        t: Float[Tensor, "batch modality segment"],
+        s: Float[Tensor, "batch modality segment"],
+        *,
+        denoise: Callable[[Latents, Tensor], Prediction],
+        state: dict[str, Tensor],
+        noise: Callable[[str], Latents],
+    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """The posterior mean plus noise of variance (2)."""
+        prediction = denoise(z, t)
+        move = Transition.between(prediction.schedule, t.double(), s.double())
+        weight = move.alpha_s * move.variance_ts / move.safe_variance_t
+        unknown = _unknown(self.calibration.get(self.family, {}), self.limit, move, prediction)
+        variance = torch.where(s == 0, 0, move.posterior_variance + weight**2 * unknown)
+        terms = [
+            (move.alpha_ts * move.sigma_s**2 / move.safe_variance_t, lambda: z),
+            (weight, lambda: prediction.x0),
+            (variance.sqrt(), lambda: noise("analytic_dpm")),
+        ]
+        return combine(prediction.layout, t, s, z, terms), state
+
+
+@attrs.frozen
+class AnalyticDDIM(Sampler):
+    """DDIM(eta) with the analytic variance, Eq. (3), per cell; ``ddim`` where nothing was calibrated.
+
+    Attributes:
+        eta: from 0 to 1.
+        calibration: task family → modality → :class:`Gamma`, as :func:`calibrate` returns it.
+        family: the task family that is sampled.
+        limit: of Eq. (1): the latents' variance.
+    """
+
+    eta: float = attrs.field(default=0.0, validator=[attrs.validators.ge(0), attrs.validators.le(1)])
+    calibration: Calibration = attrs.field(factory=dict, hash=False)
+    family: str = ""
+    limit: float = attrs.field(default=1.0, validator=attrs.validators.ge(0))
+    evaluations = 1
+
+    def calibrated(
+        self, denoiser: Denoiser, plan: SamplingPlan, clean: Latents, keys: Int[Tensor, " batch"]
+    ) -> "AnalyticDDIM":
+        """The same sampler with Gamma measured on ``clean``, for the levels and given cells of ``plan``."""
+        return _calibrated(self, denoiser, plan, clean, keys)
+
+    def step(
+        self,
+        z: Latents,
+        t: Float[Tensor, "batch modality segment"],
+        s: Float[Tensor, "batch modality segment"],
+        *,
+        denoise: Callable[[Latents, Tensor], Prediction],
+        state: dict[str, Tensor],
+        noise: Callable[[str], Latents],
+    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """DDIM's mean plus noise of variance (3)."""
+        prediction = denoise(z, t)
+        move = Transition.between(prediction.schedule, t.double(), s.double())
+        own = self.eta**2 * move.posterior_variance
+        direction = (move.sigma_s**2 - own).clamp(min=0).sqrt()
+        weight = move.alpha_s - direction * move.alpha_t / move.safe_variance_t.sqrt()
+        unknown = _unknown(self.calibration.get(self.family, {}), self.limit, move, prediction)
+        variance = torch.where(s == 0, 0, own + weight**2 * unknown)
+        terms = [
+            (move.alpha_s, lambda: prediction.x0),
+            (direction, lambda: prediction.epsilon),
+            (variance.sqrt(), lambda: noise("analytic_ddim")),
+        ]
+        return combine(prediction.layout, t, s, z, terms), state
+
+
+def _unknown(gammas: Mapping[str, Gamma], limit: float, move: Transition, prediction: Prediction) -> Levels:
+    """Eq. (1) for every cell; 0 where nothing is known of it."""
+    layout, t = prediction.layout, prediction.t.double()
+    missing = Gamma((), ())
+    gamma = layout.stack({name: gammas.get(name, missing).at(row) for name, row in layout.split(t).items()})
+    ratio = torch.where(move.alpha_t == 0, 0, move.sigma_t / torch.where(move.alpha_t == 0, 1, move.alpha_t))
+    return (ratio**2 * (1 - gamma)).clamp(0, limit)
+
+
+def _calibrated(
+    sampler: AnalyticDPM | AnalyticDDIM,
+    denoiser: Denoiser,
+    plan: SamplingPlan,
+    clean: Latents,
+    keys: Int[Tensor, " batch"],
+) -> AnalyticDPM | AnalyticDDIM:
+    found = calibrate(denoiser, {sampler.family: plan}, clean, keys)[sampler.family]
+    gammas = {name: Gamma(**values) for name, values in found.items()}
+    return attrs.evolve(sampler, calibration={**sampler.calibration, sampler.family: gammas})
