@@ -8,12 +8,12 @@ from mmseqdiff import load_plugins
 KINDS = ("schedule", "policy", "task", "plan", "sampler", "guidance", "backbone")
 
 GAMMA = {"levels": [float(t) for t in range(11)], "values": [0.1 * t for t in range(11)]}
-CALIBRATED = {"family": "a", "calibration": {"a": {"video": GAMMA, "pose": GAMMA}}}
+CALIBRATED = {"family": "a", "calibration": {"a": dict.fromkeys(("video", "audio", "pose", "all"), GAMMA)}}
 PARAMETERS = {
     ("sampler", "ddim"): [{"eta": 0.0}, {"eta": 0.5}],
     ("sampler", "ddpm"): [{"variance": "posterior"}, {"variance": "beta"}],
     ("sampler", "unipc"): [{"order": 1}, {"order": 2, "variant": "bh1"}, {"order": 3}],
-    ("sampler", "analytic_dpm"): [CALIBRATED],
+    ("sampler", "analytic_dpm"): [{}, CALIBRATED],
     ("sampler", "analytic_ddim"): [{"eta": 0.5, **CALIBRATED}],
     ("schedule", "zero_terminal_snr"): [{}, {"base": {"name": "cosine", "num_levels": 7}}],
     ("schedule", "linear"): [{}, {"num_levels": 1}, {"num_levels": 10, "last": 0.9}],

@@ -92,6 +92,8 @@ def test_law_10_a_manifest_that_lacks_a_field_is_refused(host, run, field):
 @given(layout=layouts(min_modalities=2), keys=keys(3), num_levels=st.integers(2, 50))
 def test_law_10_what_a_policy_draws_is_on_its_support(policy, layout, keys, num_levels):
     t, ties = policy.sample(layout, keys, num_levels=num_levels).double(), policy.ties(layout)
+    if ties is None:  # it cannot say what its support is, and no plan is warned about
+        return
     for b, component in enumerate(policy.component(keys).tolist()):
         assert on_support(t[b : b + 1], ties[component]).all()
 

@@ -13,9 +13,10 @@ from mmseqdiff.generate import generate
 from mmseqdiff.layout import Layout, Track
 from mmseqdiff.plan import SamplingPlan
 from mmseqdiff.protocols import Denoiser
-from mmseqdiff.testing.gaussian import GaussianDenoiser, GaussianWorld
+from mmseqdiff.testing.gaussian import GaussianWorld
 from mmseqdiff.testing.laws import bits
 from mmseqdiff.testing.strategies import Arc, given_cells, keys, latents, layouts, timesteps
+from mmseqdiff.testing.world import WorldDenoiser
 
 SCHEDULE = Arc(8)
 
@@ -88,7 +89,7 @@ def test_along_a_plan_only_what_is_generated_and_finished_is_stabilised_and_it_s
     plan: SamplingPlan = host.build("plan", "autoregressive", steps=2)(layout, given, num_levels=8)
     clean, seen = world.sample(keys), []
 
-    class Watched(GaussianDenoiser):
+    class Watched(WorldDenoiser):
         def __call__(self, z, t, **rest):
             seen.append((z, t))
             return super().__call__(z, t, **rest)
@@ -117,8 +118,9 @@ def test_along_a_plan_only_what_is_generated_and_finished_is_stabilised_and_it_s
 
 def test_it_wraps_another_guidance_and_refuses_levels_that_are_not_there(host):
     both = host.build("guidance", "stabilise", level=2, guidance={"name": "cfg", "scale": 2.0})
-    assert (both.evaluations, both.conditional, Stabilised().evaluations) == (2, False, 1)
     recorder = Recorder(Layout([Track("video", [0, 1, 2, 3])]))
+    first = torch.tensor([[True, False, False]])
+    assert (both.evaluations(recorder.layout, first), Stabilised().evaluations(recorder.layout, first)) == (2, 1)
     z, t = {"video": torch.ones(1, 3, 1)}, torch.tensor([[[0.0, 0.0, 5.0]]])
     both(recorder)(z, t, given=torch.tensor([[True, False, False]]), keys=random.example_keys(0, [0]))
     assert recorder.shown[0][1].tolist() == [[[0, 2, 5]], [[8, 2, 5]]]
