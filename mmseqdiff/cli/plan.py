@@ -1,4 +1,4 @@
-"""``mmseqdiff plan``: the timestep matrix of a task over the steps."""
+"""``mmseqdiff plan``: the timestep matrix of a task over the steps, or what levels a policy draws."""
 
 import json
 from pathlib import Path
@@ -10,30 +10,45 @@ __all__ = ["plan"]
 
 
 def plan(
-    task: Annotated[str, typer.Argument(help="NAME, NAME:key=value,… or given ranges as 'video:0-0.625 audio:0-2'.")],
+    task: Annotated[
+        str | None, typer.Argument(help="NAME, NAME:key=value,… or given ranges as 'video:0-0.625 audio:0-2'.")
+    ] = None,
     recipe: Annotated[str, typer.Option(help="A recipe's name, or a TOML file such as a run's.")] = "avdit-demo",
     set_: Annotated[list[str] | None, typer.Option("--set", help="Overrides the recipe: path.to.field=value.")] = None,
     plan: Annotated[str | None, typer.Option(help="NAME or NAME:key=value,…; the recipe's if not given.")] = None,
     steps: Annotated[int | None, typer.Option(help="Steps of every cell; the plan's own if not given.")] = None,
     guidance: Annotated[str | None, typer.Option(help="NAME or NAME:key=value,… to count evaluations with.")] = None,
-    png: Annotated[Path | None, typer.Option(help="Also draw the matrix over the steps into this PNG file.")] = None,
+    policy: Annotated[
+        str | None, typer.Option(help="Show what this policy draws in training instead: NAME or NAME:key=value,….")
+    ] = None,
+    png: Annotated[Path | None, typer.Option(help="Also draw what is shown into this PNG file.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Show which level every cell has at every step of TASK, and what that costs."""
+    """Show which level every cell has at every step of TASK, and what that costs; or the levels that --policy draws."""
     import torch
 
     from mmseqdiff.assembly import build_modalities, layout_of
+    from mmseqdiff.errors import UserError
     from mmseqdiff.host import load_plugins
-    from mmseqdiff.picture import draw_plan, plan_as_text
+    from mmseqdiff.marginals import marginals
+    from mmseqdiff.picture import draw_marginals, draw_plan, marginals_as_text, plan_as_text
     from mmseqdiff.pipeline import build_task, plan_task
     from mmseqdiff.recipe import Component, load_recipe
     from mmseqdiff.support import off_support_warning
 
+    if (task is None) == (policy is None):
+        raise UserError("name a task to plan, or a policy with --policy: one of the two")
     host = load_plugins()
     described = load_recipe(host, recipe, set_ or [])
     with torch.device("meta"):  # a plan needs the codecs' geometry, not their weights
         modalities = build_modalities(described, host)
     layout, schedule = layout_of(described, modalities), described.schedule.build(host, "schedule")
+    if policy is not None:
+        found = marginals(Component.parse(policy).build(host, "policy"), layout, schedule.num_levels)
+        print(json.dumps(found.to_dict()) if as_json else marginals_as_text(found))
+        if png is not None:
+            draw_marginals(found, png)
+        return
     component = None if plan is None else Component.parse(plan)
     made = plan_task(described, host, layout, schedule, build_task(host, task), component, steps)
 
