@@ -10,10 +10,19 @@ from mmseqdiff.bench.policies import PER_TASK, TASKS, PolicyBench
 from mmseqdiff.bench.samples import exact_errors, sample_errors
 from mmseqdiff.errors import CheckpointError
 from mmseqdiff.forward import Prediction
+from mmseqdiff.host import Host
 from mmseqdiff.recipe import Component
 from mmseqdiff.testing.gaussian import GaussianWorld
 
-TINY = {"steps": 2, "batch_size": 4, "layers": 1, "dimension": 16, "examples": 8, "console": Console(quiet=True)}
+TINY = {
+    "steps": 2,
+    "batch_size": 4,
+    "layers": 1,
+    "dimension": 16,
+    "examples": 8,
+    "sampling_steps": 2,
+    "console": Console(quiet=True),
+}
 
 
 class Ideal(torch.nn.Module):
@@ -51,6 +60,7 @@ def test_a_network_that_says_nothing_leaves_all_the_noise(host, tmp_path):
         assert total == pytest.approx([free(bench, task)] * 10, rel=0.03)
 
 
+@pytest.mark.slow
 def test_rows_are_paired_and_a_bench_goes_on_where_it_stopped(host, tmp_path):
     bench = PolicyBench(host=host, folder=tmp_path, policies=("vanilla", "monl"), per_task=True, seeds=(0, 1), **TINY)
     report = bench()
@@ -110,3 +120,27 @@ def test_errors_of_samples_are_small_for_the_exact_denoiser_and_large_for_one_th
     missed = (gain @ shown @ gain.T).trace() / world.conditional(given).covariance.trace()
     assert bad.mean == pytest.approx(float(missed) ** 0.5, rel=0.2)
     assert bad.covariance > 2 * good.covariance
+
+
+class WithBaseline(Host):
+    """A host that has replacement guidance, which here is none."""
+
+    def __init__(self, host):
+        self.__dict__.update(host.__dict__)
+
+    def names(self, kind):
+        return ["replacement"] if kind == "guidance" else super().names(kind)
+
+    def build(self, kind, name, /, **parameters):
+        return (lambda denoiser: denoiser) if kind == "guidance" else super().build(kind, name, **parameters)
+
+
+def test_baselines_are_measured_on_samples_where_they_are_installed(host, tmp_path):
+    bench = PolicyBench(host=WithBaseline(host), folder=tmp_path, policies=("vanilla", "monl"), **TINY)
+    report = bench()
+    assert list(report.samples) == ["vanilla + replacement", "monl", "exact draws"]
+    for tasks in report.samples.values():
+        assert list(tasks) == ["a2v", "v2a", "continue", "inpaint"]
+    assert report.samples["exact draws"]["a2v"].covariance < report.samples["monl"]["a2v"].covariance
+    assert report.to_dict()["samples"]["monl"]["a2v"].keys() == {"mean", "covariance"}
+    assert len(report.tables()) == 3
