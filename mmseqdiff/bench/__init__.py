@@ -1,1 +1,1 @@
-"""Benches: how far the parts are from what is known to be exact."""
+"""The exactness laboratory: how far the parts are from what closed forms say."""

@@ -22,7 +22,7 @@ from rich.console import Console
 from torch import nn
 
 from mmseqdiff import random
-from mmseqdiff.bench.report import Excess, Report
+from mmseqdiff.bench.policies_report import Excess, Report
 from mmseqdiff.bench.samples import SampleErrors, exact_errors, sample_errors
 from mmseqdiff.denoiser import NetworkDenoiser
 from mmseqdiff.forward import ForwardProcess, normal_latents

@@ -11,9 +11,45 @@ __all__ = ["bench"]
 bench = typer.Typer(help="Hold the parts against closed forms.", no_args_is_help=True)
 
 
-@bench.callback()
-def group() -> None:
-    """Hold the parts against closed forms."""
+@bench.command()
+def exact(
+    sampler: Annotated[
+        list[str] | None, typer.Option(help="NAME or NAME:key=value,…; every registered one by default.")
+    ] = None,
+    plan: Annotated[
+        list[str] | None, typer.Option(help="In the same way, or log_snr; full and log_snr by default.")
+    ] = None,
+    task: Annotated[list[str] | None, typer.Option(help="In the same way; joint, a2v and inpaint by default.")] = None,
+    schedule: Annotated[str, typer.Option(help="The noise schedule, in the same way.")] = "linear",
+    steps: Annotated[str, typer.Option(help="Steps from T to level 1, for the order.")] = "16,32,64,128,256",
+    evaluations: Annotated[str, typer.Option(help="Network evaluations down to level 0.")] = "5,10,20,50,100,250",
+    seed: Annotated[int, typer.Option(help="The world follows from it.")] = 0,
+    png: Annotated[Path | None, typer.Option(help="Also draw the errors into this PNG file.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Measure every sampler on a Gaussian world: order of convergence, and distance to the truth per evaluation."""
+    from rich.console import Console
+    from rich.progress import track
+
+    from mmseqdiff.bench.exact import LOG_SNR, Laboratory, bench_exact, default_samplers
+    from mmseqdiff.host import load_plugins
+
+    host = load_plugins()
+    report = bench_exact(
+        Laboratory.build(host, schedule, seed),
+        sampler or default_samplers(host),
+        plan or ["full", LOG_SNR],
+        task or ["joint", "a2v", "inpaint"],
+        _counts("--steps", steps),
+        _counts("--evaluations", evaluations),
+        progress=lambda pairs: track(pairs, "measuring", console=Console(stderr=True)),
+    )
+    if png is not None:
+        report.draw(png)
+    if as_json:
+        print(json.dumps(report.to_dict(), indent=1))
+    else:
+        Console().print(report.tables())
 
 
 @bench.command()
@@ -56,3 +92,16 @@ def policies(
         return
     for table in made.tables():
         Console(width=120).print(table)
+
+
+def _counts(option: str, text: str) -> list[int]:
+    """Whole positive numbers, separated by commas."""
+    from mmseqdiff.errors import UserError
+
+    try:
+        counts = [int(part) for part in text.split(",")]
+    except ValueError:
+        counts = []
+    if not counts or min(counts) < 1:
+        raise UserError(f"{option} is a list of positive whole numbers such as 16,32,64, not {text!r}")
+    return counts
