@@ -5,7 +5,8 @@
     (1) error = sqrt(E ||z_1 − flow(z_T)||² / D)      over z_T of the exact distribution at T
 
 in closed form, and the order is minus the slope of log error over log steps. A sampler with a memory is also given an
-exact history: its first steps end on the exact flow. The order that theory promises for every smooth problem shows in the
+exact history: its first steps end on the exact flow. (UniPC corrects these ends too, the first with UniC-1, and so keeps an
+error of third order.) The order that theory promises for every smooth problem shows in the
 second range, from log-SNR −2 to 2. From T to 1 a Gaussian world flatters third order: with f = x0 along the flow of one
 eigenvector the leading error adds up to ∫ f f''' = [f f'' − f'² / 2], and both ends are flat.
 

@@ -23,7 +23,7 @@ ORDERS = {
     "dpmpp_3m": (2, 3),
     "unipc:order=1": (2, 2),
     "unipc:order=2": (3, 3),
-    "unipc:order=3": (3, 3.7),  # on its way to 4
+    "unipc:order=3": (3.2, 3.2),  # 4 but for the first corrector, UniC-1, which leaves h³ of a small constant
 }
 """Sampler → order with a first-order start, and given an exact history."""
 
@@ -63,8 +63,10 @@ def test_orders_from_t_to_level_1(laboratory, task):
         assert found["ddim", where, False] == pytest.approx(1, abs=0.1)
         assert found["heun", where, False] == pytest.approx(2, abs=0.15)
         assert found["dpmpp_2m", where, False] == pytest.approx(2, abs=0.25)
-        for order in (1, 2, 3):
-            assert found[f"unipc:order={order}", where, True] >= order + 0.5
+        for order in (1, 2):
+            assert found[f"unipc:order={order}", where, False] >= order + 0.5
+    assert found["unipc:order=3", "T to 1", False] >= 3.5
+    assert found["unipc:order=3", "inside", False] > 3
     assert found["dpmpp_3m", "inside", True] == pytest.approx(3, abs=0.2)
     assert found["dpmpp_3m", "inside", False] == pytest.approx(2, abs=0.3)
     assert found["dpmpp_3m", "T to 1", True] > 3
