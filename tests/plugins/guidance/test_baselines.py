@@ -4,6 +4,7 @@ import math
 from fractions import Fraction
 
 import pytest
+import tiny
 import torch
 from gaussian_guidance import LAYOUT, PURE, WORLD, errors, moments, situations
 from hypothesis import given, settings
@@ -17,9 +18,13 @@ from mmseqdiff_samplers.ddim import DDIM
 from mmseqdiff_samplers.ddpm import DDPM
 
 from mmseqdiff import random
+from mmseqdiff.assembly import Assembly
 from mmseqdiff.forward import normal_latents
 from mmseqdiff.generate import generate
 from mmseqdiff.layout import Layout, Track
+from mmseqdiff.pipeline import Pipeline
+from mmseqdiff.recipe import Component
+from mmseqdiff.testing.cellwise import CellwiseDenoiser
 from mmseqdiff.testing.gaussian import GaussianWorld
 from mmseqdiff.testing.strategies import Arc
 
@@ -163,3 +168,47 @@ def test_ancestral_sampling_with_given_cells_clean_reaches_the_conditional(task)
     assert max(coarse[0], fine[0]) < 1e-12
     assert fine[1] < 0.16
     assert fine[1] < coarse[1] / 2
+
+
+@pytest.mark.parametrize("guidance", [Replacement(), Reconstruction(), Gradient()], ids=["repl", "recon", "gradient"])
+def test_the_condition_does_not_leak_back_through_its_self_condition(guidance):
+    """Whatever the self-condition says of given cells, the network never reads it; of the others it does."""
+    given_ = TASKS["inpaint"].given(TWO)
+    keys, denoiser = random.example_keys(3, range(2)), CellwiseDenoiser(TWO, FINE)
+    z, estimate = SMALL.sample(keys), SMALL.sample(keys + 1)
+    t, s = ((TWO.valid & ~given_).double().expand(2, -1, -1) * level for level in (40, 20))
+    seen = []
+
+    class Watched(CellwiseDenoiser):
+        def __call__(self, z, t, *, given, keys, self_condition):
+            seen.append(self_condition)
+            return super().__call__(z, t, self_condition=self_condition)
+
+    guided, sampler = guidance(Watched(TWO, FINE)), guidance.sampler(DDIM(), denoiser)
+    sampler.step(
+        z, t, s, state={}, noise=lambda stream: normal_latents(TWO, keys, stream, dtype=torch.float64),
+        denoise=lambda z, t: guided(z, t, given=given_, keys=keys, self_condition=estimate),
+    )  # fmt: skip
+    for name, cells in TWO.split(given_).items():
+        assert (seen[0][name][:, cells] == 0).all()
+        assert torch.equal(seen[0][name][:, ~cells], estimate[name][:, ~cells])
+
+
+def test_a_pipeline_steps_with_the_guided_sampler(host):
+    """Through a real network with self-conditioning: given cells leave as they came, and λ matters."""
+    assembly = Assembly.from_recipe(tiny.tiny_recipe(host), host)
+    torch.manual_seed(0)
+    for weight in assembly.backbone.parameters():
+        weight.data += 0.1 * torch.randn_like(weight)
+    pipeline, keys = Pipeline(assembly), random.example_keys(0, [0])
+    plan = pipeline.plan(a2v())
+    known = {"audio": torch.randn(1, *pipeline.layout.track("audio").shape)}
+    off, on, plain = (
+        pipeline.sample(plan, keys, known, guidance=guidance)
+        for guidance in (*(Component("mmd_gradient", {"scale": scale}) for scale in (0.0, 30.0)), None)
+    )
+    for made in (off, on):
+        assert torch.equal(made["audio"], known["audio"])
+        assert made["video"].isfinite().all()
+    assert (off["video"] != on["video"]).any()
+    assert (off["video"] != plain["video"]).any()
