@@ -27,6 +27,7 @@ __all__ = [
     "Arc",
     "GivenCells",
     "given_cells",
+    "halting_plans",
     "keys",
     "latents",
     "layouts",
@@ -149,6 +150,23 @@ def plans(
     moving = (levels[1:] != levels[:-1]).flatten(1).any(1)
     rows = torch.cat([torch.tensor([True]), moving])
     return SamplingPlan(levels[rows], given, layout, num_levels, allow_rise=allow_rise)
+
+
+@st.composite
+def halting_plans(
+    draw: Draw, layout: Layout, given: Bool[Tensor, "modality segment"], num_levels: int, moves: int = 4
+) -> SamplingPlan:
+    """Plans on which every cell makes ``moves`` moves of its own, and waits up to three rows anywhere between them."""
+    rows = moves + 3
+    levels = torch.zeros(rows + 1, layout.M, layout.N, dtype=torch.float64)
+    for m, n in (layout.valid & ~given).nonzero().tolist():
+        shares = draw(st.lists(st.floats(0.2, 1), min_size=moves, max_size=moves))
+        path = torch.tensor([0.0, *shares], dtype=torch.float64).flip(0).cumsum(0)
+        path = num_levels * (1 - torch.cat([torch.zeros(1), path[:-1]]).double() / path[-2])
+        path[-1] = 0
+        when = sorted(draw(st.permutations(range(rows)))[:moves])
+        levels[:, m, n] = path[[sum(step < row for step in when) for row in range(rows + 1)]]
+    return SamplingPlan(torch.unique_consecutive(levels, dim=0), given, layout, num_levels)
 
 
 @attrs.frozen

@@ -4,12 +4,14 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mmseqdiff import random
 from mmseqdiff.generate import generate
+from mmseqdiff.layout import Layout, Track
 from mmseqdiff.plan import SamplingPlan
 from mmseqdiff.testing import laws
 from mmseqdiff.testing.cellwise import CellwiseDenoiser
 from mmseqdiff.testing.gaussian import GaussianWorld
-from mmseqdiff.testing.strategies import given_cells, keys, latents, layouts, plans, schedules
+from mmseqdiff.testing.strategies import Arc, given_cells, halting_plans, keys, latents, layouts, plans, schedules
 
 SMALL = layouts(max_modalities=2, max_segments=2)
 
@@ -20,6 +22,23 @@ def test_law_8_every_cell_ends_as_if_alone_and_unpaused(sampler, data, layout, s
     denoiser = CellwiseDenoiser(layout, schedule_, data.draw(st.sampled_from(laws.kinds_for(schedule_))))
     given = data.draw(given_cells(layout))
     plan = data.draw(plans(layout, given, schedule_.num_levels, allow_rise=data.draw(st.booleans())))
+    laws.check_uncoupled_cells_run_alone(sampler, denoiser, plan, data.draw(latents(layout)), keys)
+
+
+def test_law_8_a_pause_between_moves_is_not_remembered(sampler):
+    """One cell halts where a multi-step sampler has a history, the other never does."""
+    layout, rows = Layout([Track("video", [0, 1, 2])]), [(8, 8), (6, 6.5), (4, 5), (4, 3), (4, 2), (2, 1), (0, 0)]
+    plan = SamplingPlan(torch.tensor(rows, dtype=torch.float64)[:, None], ~layout.valid, layout, 8)
+    clean = {"video": torch.zeros(2, 2, 1)}
+    keys = random.example_keys(0, range(2))
+    laws.check_uncoupled_cells_run_alone(sampler, CellwiseDenoiser(layout, Arc(8)), plan, clean, keys)
+
+
+@settings(max_examples=6)
+@given(data=st.data(), layout=SMALL, schedule_=schedules(), keys=keys())
+def test_law_8_a_pause_anywhere_is_not_remembered(sampler, data, layout, schedule_, keys):
+    plan = data.draw(halting_plans(layout, data.draw(given_cells(layout)), schedule_.num_levels))
+    denoiser = CellwiseDenoiser(layout, schedule_)
     laws.check_uncoupled_cells_run_alone(sampler, denoiser, plan, data.draw(latents(layout)), keys)
 
 
