@@ -6,8 +6,7 @@ With D a combination of a cell's own estimates of x0 at t and before, and rho = 
     (2) 3M      the parabola through the last three estimates, integrated exactly
     (3) SDE-2M  z_s = sigma_s / sigma_t · e^{−h} z_t + alpha_s (1 − e^{−2h}) D + sigma_s sqrt(1 − e^{−2h}) ξ,  D as in (1)
 
-Where fewer estimates are there the order is lower; of order 1, (1) and (2) are DDIM, and (3) is DDPM. Published code of
-3M halves the parabola's quadratic term, and so is of order 2; (2) is of order 3.
+Where fewer estimates are there the order is lower; of order 1, (1) and (2) are DDIM, and (3) is DDPM.
 """
 
 from collections.abc import Callable
