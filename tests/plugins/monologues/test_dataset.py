@@ -24,6 +24,25 @@ def folder(tmp_path_factory):
     return folder
 
 
+def signals(folder):
+    """What every clip of a folder shows and sounds like. x264 does not promise the same bytes for the same pictures."""
+    return {
+        path.name: (
+            VideoFormat(8, 64, 64).read(path, Fraction(0), Fraction(2)),
+            AudioFormat(16000).read(path, Fraction(0), Fraction(2)),
+            truth_path(path).read_bytes(),
+        )
+        for path in sorted(folder.glob("*.mp4"))
+    }
+
+
+def assert_same_clips(made, expected):
+    for name, (video, audio, truth) in made.items():
+        assert -10 * torch.log10((video - expected[name][0]).square().mean() + 1e-12) > 40, f"{name}, dB"
+        assert torch.equal(audio, expected[name][1]), name
+        assert truth == expected[name][2], name
+
+
 def test_the_same_seed_makes_the_same_clip():
     first, again, other = Monologues(2)[1], Monologues(9)[1], Monologues(2, split="held_out")[1]
     assert torch.equal(first.video, again.video)
@@ -63,7 +82,7 @@ def test_any_rate_and_size(tmp_path):
 
 def test_preparing_again_makes_only_what_is_missing(folder, monkeypatch):
     made = Monologues(5, seconds=Fraction(2))
-    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    before = signals(folder)
     (folder / "000001.mp4").unlink()
     (folder / "000002.json").unlink()
     written = []
@@ -75,7 +94,9 @@ def test_preparing_again_makes_only_what_is_missing(folder, monkeypatch):
     assert written == [made.clip_seed(index) for index in (1, 2, 3, 4)]
     assert [path.name for path in paths] == [f"{index:06d}.mp4" for index in range(5)]
     assert all(path.exists() and truth_path(path).exists() for path in paths)
-    assert {name: (folder / name).read_bytes() for name in before} == before
+    after = signals(folder)
+    assert before.keys() <= after.keys()
+    assert_same_clips({name: after[name] for name in before}, before)
     assert len(list(folder.iterdir())) == 10
 
 
@@ -113,10 +134,11 @@ def test_values_out_of_range_are_refused(wrong):
 
 
 @pytest.mark.slow
-def test_several_processes_make_the_same_files(folder, tmp_path):
+def test_several_processes_make_the_same_clips(folder, tmp_path):
     Monologues(3, seconds=Fraction(2), workers=2).prepare(tmp_path)
-    for path in tmp_path.iterdir():
-        assert path.read_bytes() == (folder / path.name).read_bytes()
+    made = signals(tmp_path)
+    assert len(made) == 3
+    assert_same_clips(made, signals(folder))
 
 
 def test_the_plugin_brings_a_data_set_and_two_metrics():
