@@ -1,4 +1,4 @@
-"""Free levels in the past, one level for the future: what training for history guidance needs (arXiv:2502.06764, App. A).
+"""Free levels in the past, one level for the future: what training for history guidance needs (arXiv:2502.06764).
 
     t(m, n) = t_ref(n')     n' the corresponding segment of the reference track, if that lies in the context
     t(m, n) = t_ref(F)      otherwise

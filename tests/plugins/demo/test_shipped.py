@@ -31,7 +31,7 @@ def packed(build, host, tmp_path_factory):
     run = tiny.tiny_run(host, folder, clips)
     (folder / "package" / "model").mkdir(parents=True)
     (folder / "package" / "model" / "leftover").touch()
-    build.pack(run, clips, folder / "package")
+    build.pack([run], clips, folder / "package")
     return run, folder / "package"
 
 
@@ -65,10 +65,15 @@ def test_the_curves_are_those_of_the_training(packed):
     assert curves["loss"][0][1] == pytest.approx(curves["loss/video"][0][1] + curves["loss/audio"][0][1], abs=1e-4)
 
 
+def test_curves_of_stages_follow_each_other(build):
+    first, second = {"loss": [[2, 0.5], [4, 0.4]], "validation/a": [[4, 1.0]]}, {"loss": [[2, 0.3]]}
+    assert build.join_curves([first, second]) == {"loss": [[2, 0.5], [4, 0.4], [6, 0.3]], "validation/a": [[4, 1.0]]}
+
+
 def test_too_large_a_package_is_refused(packed, build, monkeypatch, tmp_path):
     monkeypatch.setattr(build, "LIMIT", 1000)
     with pytest.raises(SystemExit, match="more than"):
-        build.pack(packed[0], packed[0].parent / "clips", tmp_path)
+        build.pack([packed[0]], packed[0].parent / "clips", tmp_path)
 
 
 def test_the_clips_are_copied_with_their_truth(packed, host, monkeypatch, tmp_path):
