@@ -55,6 +55,7 @@ def generate(
     Raises:
         ValueError: if the plan needs latents that ``given`` lacks, or has in another shape.
     """
+    sampler = sampler.for_plan(plan)
     layout, device, forward = plan.layout, keys.device, ForwardProcess(denoiser.schedule, plan.layout)
     is_given, rows = plan.given.to(device), plan.levels.to(device)[:, None].expand(-1, len(keys), -1, -1)
     start = normal_latents(layout, keys, "start", dtype=dtype)

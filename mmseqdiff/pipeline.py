@@ -15,6 +15,7 @@ The way of the data, for a task that gives some stretches of some modalities (ar
 from collections.abc import Callable, Iterable, Mapping
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import attrs
 import torch
@@ -30,7 +31,7 @@ from mmseqdiff.layout import Layout
 from mmseqdiff.plan import PlanError, SamplingPlan
 from mmseqdiff.protocols import MediaFormat, NoiseSchedule, Task
 from mmseqdiff.recipe import Component, Recipe
-from mmseqdiff.train.run import load_run
+from mmseqdiff.train.run import load_run, read_calibration
 
 __all__ = ["CONDITIONS", "GeneratedClip", "Pipeline", "build_task", "find_model", "load", "plan_task"]
 
@@ -118,10 +119,12 @@ class Pipeline:
     Attributes:
         assembly: its parts, with trained weights.
         device: where they are.
+        calibration: sampler → parameters that were measured with these weights; a caller's own come first.
     """
 
     assembly: Assembly
     device: torch.device = attrs.field(default=torch.device("cpu"), converter=torch.device)
+    calibration: Mapping[str, Mapping[str, Any]] = attrs.field(factory=dict)
 
     @property
     def layout(self) -> Layout:
@@ -195,7 +198,9 @@ class Pipeline:
     ) -> dict[str, Tensor]:
         """Normalised latents, one clip per key; ``sampler`` and ``guidance`` are the recipe's where None."""
         sampling, host = self.assembly.recipe.sampling, self.assembly.host
-        stepper = (sampler or sampling.sampler).build(host, "sampler")
+        chosen = sampler or sampling.sampler
+        measured = self.calibration.get(chosen.name, {})
+        stepper = Component(chosen.name, {**measured, **chosen.parameters}).build(host, "sampler")
         guide = guidance or sampling.guidance
         denoiser = self.assembly.denoiser
         if guide is not None:
@@ -281,4 +286,6 @@ def load(model: Path | str | None = None, *, device: str = "cpu", host: Host | N
         UserError: if there is no such model, or it is damaged or does not fit the installed plugins.
     """
     host = host or load_plugins()
-    return Pipeline(load_run(find_model(host, model), host, device), device)
+    folder = find_model(host, model)
+    assembly = load_run(folder, host, device)
+    return Pipeline(assembly, device, read_calibration(folder, assembly))

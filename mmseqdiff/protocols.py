@@ -184,6 +184,10 @@ class Sampler(Protocol):
     evaluations: int
     """Network evaluations of one step."""
 
+    def for_plan(self, plan: "SamplingPlan") -> "Sampler":
+        """The sampler for one plan: itself, unless it holds numbers that depend on what is given."""
+        return self
+
     def start(self, z: Latents, layout: Layout) -> dict[str, Tensor]:
         """The state before the first step."""
         return {}

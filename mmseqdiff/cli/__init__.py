@@ -5,6 +5,7 @@ import sys
 import typer
 
 from mmseqdiff.cli.bench import bench
+from mmseqdiff.cli.calibrate import calibrate
 from mmseqdiff.cli.demo import demo
 from mmseqdiff.cli.encode import encode
 from mmseqdiff.cli.evaluate import evaluate
@@ -24,7 +25,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for command in (plugins, prepare, train_codec, encode, train, plan, generate, evaluate, demo):
+for command in (plugins, prepare, train_codec, encode, train, calibrate, plan, generate, evaluate, demo):
     app.command(command.__name__.replace("_", "-"))(command)
 app.add_typer(bench, name="bench")
 

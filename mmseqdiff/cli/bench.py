@@ -8,6 +8,9 @@ import typer
 
 __all__ = ["bench"]
 
+WIDTH = 120
+"""Characters of a line of a table that does not go to a terminal."""
+
 bench = typer.Typer(help="Hold the parts against closed forms.", no_args_is_help=True)
 
 
@@ -49,7 +52,8 @@ def exact(
     if as_json:
         print(json.dumps(report.to_dict(), indent=1))
     else:
-        Console().print(report.tables())
+        console = Console()
+        console.print(report.tables(), width=None if console.is_terminal else WIDTH)
 
 
 @bench.command()
@@ -91,7 +95,7 @@ def policies(
         print(json.dumps(made.to_dict(), indent=1))
         return
     for table in made.tables():
-        Console(width=120).print(table)
+        Console(width=WIDTH).print(table)
 
 
 def _counts(option: str, text: str) -> list[int]:

@@ -5,11 +5,13 @@
     RUN/checkpoints/<step>/     weights, their average, and the optimiser's state
     RUN/tensorboard/            curves
     RUN/samples/                what it generated while it was trained
+    RUN/calibration.json        numbers that samplers took from the trained model, if `mmseqdiff calibrate` was run
 
 Every checkpoint's manifest describes the model: recipe, layout, prediction, schedule, policy, the statistics that
 normalise the latents, and the codecs' hashes. What is built to load it must agree in all of these.
 """
 
+import json
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -27,7 +29,18 @@ from mmseqdiff.recipe import Recipe
 from mmseqdiff.train import checkpoint
 from mmseqdiff.train.codec import load_codec
 
-__all__ = ["describe", "load_codecs", "load_run", "prepare_run", "saved_statistics", "with_statistics"]
+__all__ = [
+    "describe",
+    "load_codecs",
+    "load_run",
+    "prepare_run",
+    "read_calibration",
+    "saved_statistics",
+    "with_statistics",
+    "write_calibration",
+]
+
+CALIBRATION = "calibration.json"
 
 
 def describe(assembly: Assembly, codecs: Mapping[str, str]) -> dict[str, Any]:
@@ -150,3 +163,35 @@ def load_run(run: Path, host: Host, device: torch.device | str = "cpu", *, path:
     for module in (assembly.backbone, *(modality.codec for modality in assembly.modalities.values())):
         module.to(device).eval().requires_grad_(False)
     return assembly
+
+
+def write_calibration(run: Path, assembly: Assembly, sampler: str, parameters: Mapping[str, Any]) -> Path:
+    """Keeps a sampler's calibrated parameters in the run's folder, beside those of other samplers; returns the file.
+
+    Raises:
+        RunError: if it cannot be written.
+    """
+    weights, path = checkpoint.codec_hash(assembly.backbone), run / CALIBRATION
+    before = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    samplers = before.get("samplers", {}) if before.get("weights") == weights else {}
+    checkpoint.write_json(path, {"weights": weights, "samplers": {**samplers, sampler: dict(parameters)}})
+    return path
+
+
+def read_calibration(run: Path, assembly: Assembly) -> dict[str, dict[str, Any]]:
+    """Sampler → its calibrated parameters; empty where nothing was calibrated.
+
+    Raises:
+        CheckpointError: if the file is damaged or was made with other weights.
+    """
+    path = run / CALIBRATION
+    if not path.is_file():
+        return {}
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        weights, samplers = content["weights"], content["samplers"]
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise CheckpointError(f"{path} is damaged ({error}); delete it, or run `mmseqdiff calibrate` again") from None
+    if weights != checkpoint.codec_hash(assembly.backbone):
+        raise CheckpointError(f"{path} was measured with other weights; delete it, or run `mmseqdiff calibrate` again")
+    return samplers

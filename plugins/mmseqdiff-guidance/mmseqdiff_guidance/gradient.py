@@ -23,6 +23,7 @@ from torch import Tensor
 
 from mmseqdiff.forward import ForwardProcess, Prediction
 from mmseqdiff.layout import Layout
+from mmseqdiff.plan import SamplingPlan
 from mmseqdiff.protocols import Denoiser, Guidance, Latents, NoiseSchedule, Sampler
 from mmseqdiff.timesteps import expand
 from mmseqdiff_guidance.replacement import Levels, joined, without
@@ -100,6 +101,10 @@ class GradientSampler(Sampler):
     def evaluations(self) -> int:
         """The inner sampler's."""
         return self.inner.evaluations
+
+    def for_plan(self, plan: SamplingPlan) -> "GradientSampler":
+        """With the inner sampler for the plan."""
+        return attrs.evolve(self, inner=self.inner.for_plan(plan))
 
     def start(self, z: Latents, layout: Layout) -> dict[str, Tensor]:
         """The inner sampler's state."""

@@ -10,12 +10,13 @@ With Gamma = E ||epsilon||² / d of the predicted noise, at every cell's own lev
 shows the mean alone.
 
 Gamma depends on the whole timestep matrix: a cell next to clean ones is easier. It is therefore calibrated for every
-modality, task family and level, over the cells that are generated, with guidance on if it will be. The result is plain
-numbers. Where there is no number for a cell's level, and where alpha_t = 0, c is 0: the posterior variance is left.
+modality, task family and level, over the cells that are generated, with guidance on if it will be. Plans that give the
+same cells are one family. The result is plain numbers. Where there is no number for a cell's level, and where alpha_t = 0, c is 0: the posterior variance is left.
 """
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping
+from itertools import groupby
 
 import attrs
 import torch
@@ -27,7 +28,7 @@ from mmseqdiff.plan import SamplingPlan
 from mmseqdiff.protocols import Denoiser, Latents, Sampler
 from mmseqdiff_samplers.transition import Transition, combine
 
-__all__ = ["AnalyticDDIM", "AnalyticDPM", "Gamma", "calibrate"]
+__all__ = ["AnalyticDDIM", "AnalyticDPM", "Gamma", "calibrate", "family_of"]
 
 Levels = Float[Tensor, "batch modality segment"]
 
@@ -61,6 +62,17 @@ class Gamma:
 
 Calibration = dict[str, dict[str, Gamma]]
 """Task family → modality → Gamma."""
+
+
+def family_of(plan: SamplingPlan) -> str:
+    """The task family of a plan: the cells that it gives, as ``"video:0-2 audio:0-4"``; ``"joint"`` where there are none."""
+    ranges = []
+    for name, cells in plan.layout.split(plan.given).items():
+        for given, run in groupby(enumerate(cells.tolist()), key=lambda cell: cell[1]):
+            numbers = [n for n, _ in run]
+            if given:
+                ranges.append(f"{name}:{numbers[0]}-{numbers[-1] + 1}")
+    return " ".join(ranges) or "joint"
 
 
 @torch.no_grad()
@@ -107,7 +119,7 @@ class AnalyticDPM(Sampler):
 
     Attributes:
         calibration: task family → modality → :class:`Gamma`, as :func:`calibrate` returns it.
-        family: the task family that is sampled.
+        family: the task family that is sampled; where empty, that of the plan.
         limit: of Eq. (1): the latents' variance.
     """
 
@@ -119,8 +131,12 @@ class AnalyticDPM(Sampler):
     def calibrated(
         self, denoiser: Denoiser, plan: SamplingPlan, clean: Latents, keys: Int[Tensor, " batch"]
     ) -> "AnalyticDPM":
-        """The same sampler with Gamma measured on ``clean``, for the levels and given cells of ``plan``."""
+        """The sampler of the plan's family, with Gamma measured on ``clean`` for the plan's levels."""
         return _calibrated(self, denoiser, plan, clean, keys)
+
+    def for_plan(self, plan: SamplingPlan) -> "AnalyticDPM":
+        """The sampler of the plan's family."""
+        return attrs.evolve(self, family=self.family or family_of(plan))
 
     def step(
         self,
@@ -153,7 +169,7 @@ class AnalyticDDIM(Sampler):
     Attributes:
         eta: from 0 to 1.
         calibration: task family → modality → :class:`Gamma`, as :func:`calibrate` returns it.
-        family: the task family that is sampled.
+        family: the task family that is sampled; where empty, that of the plan.
         limit: of Eq. (1): the latents' variance.
     """
 
@@ -166,8 +182,12 @@ class AnalyticDDIM(Sampler):
     def calibrated(
         self, denoiser: Denoiser, plan: SamplingPlan, clean: Latents, keys: Int[Tensor, " batch"]
     ) -> "AnalyticDDIM":
-        """The same sampler with Gamma measured on ``clean``, for the levels and given cells of ``plan``."""
+        """The sampler of the plan's family, with Gamma measured on ``clean`` for the plan's levels."""
         return _calibrated(self, denoiser, plan, clean, keys)
+
+    def for_plan(self, plan: SamplingPlan) -> "AnalyticDDIM":
+        """The sampler of the plan's family."""
+        return attrs.evolve(self, family=self.family or family_of(plan))
 
     def step(
         self,
@@ -211,6 +231,7 @@ def _calibrated(
     clean: Latents,
     keys: Int[Tensor, " batch"],
 ) -> AnalyticDPM | AnalyticDDIM:
-    found = calibrate(denoiser, {sampler.family: plan}, clean, keys)[sampler.family]
+    family = family_of(plan)
+    found = calibrate(denoiser, {family: plan}, clean, keys)[family]
     gammas = {name: Gamma(**values) for name, values in found.items()}
-    return attrs.evolve(sampler, calibration={**sampler.calibration, sampler.family: gammas})
+    return attrs.evolve(sampler, family=family, calibration={**sampler.calibration, family: gammas})

@@ -1,0 +1,83 @@
+"""`mmseqdiff calibrate`: numbers of one task are kept with the model and used for that task alone."""
+
+import json
+import sys
+
+import pytest
+import tiny
+import torch
+
+import mmseqdiff
+from mmseqdiff import cli
+from mmseqdiff.errors import CheckpointError
+from mmseqdiff.recipe import Component
+
+STEPS = 6  # an untrained model's noise is too strong at high levels to leave any variance there
+
+
+@pytest.fixture(scope="module")
+def model(host, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("calibrate")
+    clips = tiny.tiny_clips(host, folder / "clips")
+    return clips, tiny.tiny_run(host, folder, clips)
+
+
+@pytest.fixture
+def calibrate(model, monkeypatch, capsys):
+    def run(*arguments, store=model[1].parent / "store"):
+        (model[1] / "calibration.json").unlink(missing_ok=True)
+        command = ["mmseqdiff", "calibrate", *arguments, "--model", str(model[1]), "--data", str(store)]
+        monkeypatch.setattr(sys, "argv", command)
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        return ended.value.code or 0, capsys.readouterr()
+
+    return run
+
+
+def generate(run, task, sampler, clip):
+    made = mmseqdiff.load(run).generate(task, steps=STEPS, sampler=Component.parse(sampler), audio=clip, seed=3)
+    return made[0].signals["video"]
+
+
+def test_the_task_that_was_calibrated_is_sampled_with_its_variance_and_others_as_before(calibrate, model):
+    clips, run = model
+    clip = clips / "000000.mp4"
+    before = {task: generate(run, task, "analytic_ddim", clip) for task in ("a2v", "joint")}
+    code, output = calibrate("analytic_ddim", "--task", "a2v", "--steps", str(STEPS))
+    assert code == 0
+    assert "a2v" in output.out
+    content = json.loads((run / "calibration.json").read_text(encoding="utf-8"))
+    (family,) = content["samplers"]["analytic_ddim"]["calibration"]
+    assert family == "audio:0-106"
+    tables = content["samplers"]["analytic_ddim"]["calibration"][family]
+    assert len(tables["video"]["levels"]) == STEPS
+    assert "audio" not in tables, "it is given whole"
+    assert not torch.equal(generate(run, "a2v", "analytic_ddim", clip), before["a2v"])
+    assert torch.equal(generate(run, "joint", "analytic_ddim", clip), before["joint"])
+
+
+def test_numbers_of_other_weights_are_refused(calibrate, model):
+    assert calibrate("analytic_dpm", "--task", "joint")[0] == 0
+    file = model[1] / "calibration.json"
+    content = json.loads(file.read_text(encoding="utf-8"))
+    file.write_text(json.dumps({**content, "weights": "0" * 64}), encoding="utf-8")
+    with pytest.raises(CheckpointError, match="measured with other weights; delete it, or run `mmseqdiff calibrate`"):
+        mmseqdiff.load(model[1])
+    file.write_text("{", encoding="utf-8")
+    with pytest.raises(CheckpointError, match="calibration.json is damaged"):
+        mmseqdiff.load(model[1])
+    file.unlink()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["ddim"], "the sampler 'ddim' has nothing to calibrate"),
+        (["analytic_dpm", "--clips", "0"], "--clips must be at least 1, got 0"),
+    ],
+)
+def test_what_cannot_be_calibrated_is_said(calibrate, arguments, message):
+    code, output = calibrate(*arguments)
+    assert code == 2
+    assert message in output.err

@@ -1,0 +1,39 @@
+"""Every file in examples/ runs as its text says, and shows what it says."""
+
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+
+
+def load(name):
+    return runpy.run_path(str(EXAMPLES / name), run_name="example")
+
+
+def test_every_example_is_tested_here():
+    here = Path(__file__).read_text(encoding="utf-8")
+    assert [path.name for path in EXAMPLES.glob("*.py") if path.name not in here] == []
+
+
+def test_a_composed_policy_trains_towards_the_best_possible_loss():
+    found = load("compose_policy.py")["main"](60)
+    assert found["best possible"] < found["after"]
+    left = (found["after"] - found["best possible"]) / (found["before"] - found["best possible"])
+    assert left < 0.5, "of the excess loss"
+
+
+def test_a_sampler_of_ones_own_has_order_one():
+    errors = load("write_a_sampler.py")["main"]()
+    for coarse, fine in zip(errors, errors[1:]):
+        assert coarse / fine == pytest.approx(2, rel=0.1)
+
+
+def test_a_conditional_mask_has_its_properties():
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(EXAMPLES / "conditional_mask.py")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+    assert "1 passed" in done.stdout
