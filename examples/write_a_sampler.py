@@ -6,17 +6,12 @@ A sampler takes every cell from its own level t to its own level s. This one is 
 the variable x = z / alpha over rho = sigma / alpha, where dx / d rho = epsilon. (In these variables it is DDIM.)
 """
 
-from collections.abc import Callable
-
 import attrs
 import torch
-from jaxtyping import Float
-from torch import Tensor
 
 import mmseqdiff
 from mmseqdiff.bench.exact import Laboratory, uniform_in_log_snr
-from mmseqdiff.forward import Prediction
-from mmseqdiff.protocols import Latents, Sampler
+from mmseqdiff.protocols import Denoise, Latents, Levels, Noise, Sampler, State
 from mmseqdiff.timesteps import expand
 
 
@@ -27,15 +22,8 @@ class Euler(Sampler):
     evaluations = 1
 
     def step(
-        self,
-        z: Latents,
-        t: Float[Tensor, "batch modality segment"],
-        s: Float[Tensor, "batch modality segment"],
-        *,
-        denoise: Callable[[Latents, Tensor], Prediction],
-        state: dict[str, Tensor],
-        noise: Callable[[str], Latents],
-    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        self, z: Latents, t: Levels, s: Levels, *, denoise: Denoise, state: State, noise: Noise
+    ) -> tuple[Latents, State]:
         """z_s = alpha_s (z_t / alpha_t + (rho_s − rho_t) epsilon); cells with s = t are copied."""
         prediction = denoise(z, t)
         layout, schedule = prediction.layout, prediction.schedule

@@ -11,7 +11,7 @@ from mmseqdiff import random
 from mmseqdiff.data.store import LatentStore
 from mmseqdiff.errors import UserError
 from mmseqdiff.pipeline import Pipeline
-from mmseqdiff.protocols import Task
+from mmseqdiff.protocols import Sampler, Task
 from mmseqdiff.recipe import Component
 from mmseqdiff.train.checkpoint import codec_hash
 
@@ -46,7 +46,7 @@ def calibrate_sampler(
 
     Args:
         pipeline: the model.
-        sampler: one that has ``calibrated(denoiser, plan, clean, keys)``.
+        sampler: one whose :meth:`~mmseqdiff.protocols.Sampler.calibrated` measures something.
         clean: normalised latents of data.
         tasks: name → task.
         steps: of the plans, the recipe's where None; numbers hold for the levels that they visit alone.
@@ -62,7 +62,7 @@ def calibrate_sampler(
     """
     assembly = pipeline.assembly
     stepper = sampler.build(assembly.host, "sampler")
-    if not hasattr(stepper, "calibrated"):
+    if type(stepper).calibrated is Sampler.calibrated:
         raise UserError(f"the sampler {sampler.name!r} has nothing to calibrate")
     guide = guidance or assembly.recipe.sampling.guidance
     denoiser = assembly.denoiser if guide is None else guide.build(assembly.host, "guidance")(assembly.denoiser)

@@ -1,14 +1,12 @@
-"""The network with its schedule, prediction kind and self-conditioning."""
+"""The network with its schedule, prediction kind and self-conditioning; and what wraps a denoiser."""
 
 import attrs
-from jaxtyping import Bool, Float, Int
-from torch import Tensor
 
 from mmseqdiff.forward import Prediction, check_prediction_kind
 from mmseqdiff.layout import Layout
-from mmseqdiff.protocols import Backbone, Latents, NoiseSchedule
+from mmseqdiff.protocols import Backbone, Cells, Denoiser, Keys, Latents, Levels, NoiseSchedule
 
-__all__ = ["NetworkDenoiser"]
+__all__ = ["NetworkDenoiser", "WrappedDenoiser"]
 
 
 @attrs.frozen(eq=False)
@@ -40,10 +38,10 @@ class NetworkDenoiser:
     def __call__(
         self,
         z: Latents,
-        t: Float[Tensor, "batch modality segment"],
+        t: Levels,
         *,
-        given: Bool[Tensor, "modality segment"] | None = None,
-        keys: Int[Tensor, " batch"] | None = None,
+        given: Cells | None = None,
+        keys: Keys | None = None,
         self_condition: Latents | None = None,
     ) -> Prediction:
         """The network's prediction at ``(z, t)``; it needs neither ``given`` nor ``keys``."""
@@ -52,3 +50,19 @@ class NetworkDenoiser:
             self_condition = {name: x0.clamp(-limit, limit) for name, x0 in self_condition.items()}
         value = self.backbone(z, t, self_condition=self_condition)
         return Prediction(value=value, kind=self.kind, z=z, t=t, schedule=self.schedule, layout=self.layout)
+
+
+class WrappedDenoiser(Denoiser):
+    """A denoiser made of another, ``denoiser``, over the same layout and schedule; a subclass says how it predicts."""
+
+    denoiser: Denoiser
+
+    @property
+    def layout(self) -> Layout:
+        """The denoiser's."""
+        return self.denoiser.layout
+
+    @property
+    def schedule(self) -> NoiseSchedule:
+        """The denoiser's."""
+        return self.denoiser.schedule

@@ -287,5 +287,4 @@ def load(model: Path | str | None = None, *, device: str = "cpu", host: Host | N
     """
     host = host or load_plugins()
     folder = find_model(host, model)
-    assembly = load_run(folder, host, device)
-    return Pipeline(assembly, device, read_calibration(folder, assembly))
+    return Pipeline(load_run(folder, host, device), device, read_calibration(folder))

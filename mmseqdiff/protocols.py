@@ -27,12 +27,24 @@ if TYPE_CHECKING:
     from mmseqdiff.plan import SamplingPlan
 
 __all__ = [
-    "Backbone", "Codec", "Comparison", "Dataset", "Denoiser", "Guidance", "Latents", "MediaFormat", "Metric", "NoiseSchedule",
-    "Plan", "Sampler", "Task", "TimestepPolicy",
+    "Backbone", "Cells", "Codec", "Comparison", "Dataset", "Denoise", "Denoiser", "Guidance", "Keys", "Latents", "Levels",
+    "MediaFormat", "Metric", "Noise", "NoiseSchedule", "Plan", "Sampler", "State", "Task", "TimestepPolicy",
 ]  # fmt: skip
 
 Latents = Mapping[str, Tensor]
 """modality → ``(B, N_m, *grid, channels)``."""
+Levels = Float[Tensor, "batch modality segment"]
+"""The level of every cell of every example."""
+Cells = Bool[Tensor, "modality segment"]
+"""Which cells: of a task, for all examples alike."""
+Keys = Int[Tensor, " batch"]
+"""What the random numbers of each example follow from."""
+State = dict[str, Tensor]
+"""A sampler's memory: see :class:`Sampler`."""
+Denoise = Callable[[Latents, Levels], "Prediction"]
+"""A denoiser at any latents and levels, all else being settled."""
+Noise = Callable[[str], Latents]
+"""Standard normal latents for a stream's name."""
 
 
 @runtime_checkable
@@ -67,9 +79,7 @@ class NoiseSchedule(Protocol):
 class TimestepPolicy(Protocol):
     """A distribution over timestep matrices, used in training (arXiv:2405.13762 §3.2)."""
 
-    def sample(
-        self, layout: Layout, keys: Int[Tensor, " batch"], *, num_levels: int
-    ) -> Float[Tensor, "batch modality segment"]:
+    def sample(self, layout: Layout, keys: Keys, *, num_levels: int) -> Levels:
         """One matrix per key; whole numbers in 1 … num_levels for cells to denoise, 0 for clean cells and padding."""
         ...
 
@@ -86,7 +96,7 @@ class TimestepPolicy(Protocol):
         """Names of what the policy mixes; a policy that mixes nothing has one component."""
         return (type(self).__name__.lower(),)
 
-    def component(self, keys: Int[Tensor, " batch"]) -> Int[Tensor, " batch"]:
+    def component(self, keys: Keys) -> Keys:
         """The index in :attr:`components` that each example was drawn from."""
         return torch.zeros_like(keys)
 
@@ -95,7 +105,7 @@ class TimestepPolicy(Protocol):
 class Task(Protocol):
     """Which part of a clip is given (arXiv:2405.13762 §3.3)."""
 
-    def given(self, layout: Layout) -> Bool[Tensor, "modality segment"]:
+    def given(self, layout: Layout) -> Cells:
         """True for the cells that are given clean; never True in padding."""
         ...
 
@@ -112,7 +122,7 @@ class Task(Protocol):
 class Plan(Protocol):
     """Makes the sampling plan for a task: which level every cell has at every step."""
 
-    def __call__(self, layout: Layout, given: Bool[Tensor, "modality segment"], *, num_levels: int) -> "SamplingPlan":
+    def __call__(self, layout: Layout, given: Cells, *, num_levels: int) -> "SamplingPlan":
         """A validated plan that starts at ``num_levels`` (0 where given) and ends at 0.
 
         Raises:
@@ -129,13 +139,7 @@ class Denoiser(Protocol):
     schedule: NoiseSchedule
 
     def __call__(
-        self,
-        z: Latents,
-        t: Float[Tensor, "batch modality segment"],
-        *,
-        given: Bool[Tensor, "modality segment"],
-        keys: Int[Tensor, " batch"],
-        self_condition: Latents | None = None,
+        self, z: Latents, t: Levels, *, given: Cells, keys: Keys, self_condition: Latents | None = None
     ) -> "Prediction":
         """The prediction at ``(z, t)``.
 
@@ -153,7 +157,7 @@ class Denoiser(Protocol):
 class Guidance(Protocol):
     """A denoiser made of another denoiser: what a guidance returns is itself a :class:`Denoiser`."""
 
-    def evaluations(self, layout: Layout, given: Bool[Tensor, "modality segment"]) -> int:
+    def evaluations(self, layout: Layout, given: Cells) -> int:
         """Network evaluations for one of the guided denoiser; which branches there are depends on what is given."""
         ...
 
@@ -188,20 +192,25 @@ class Sampler(Protocol):
         """The sampler for one plan: itself, unless it holds numbers that depend on what is given."""
         return self
 
-    def start(self, z: Latents, layout: Layout) -> dict[str, Tensor]:
+    def calibrated(self, denoiser: Denoiser, plan: "SamplingPlan", clean: Latents, keys: Keys) -> "Sampler":
+        """The sampler with what it measures of a denoiser along a plan, if it measures anything: it then holds plain
+        numbers as its parameter ``calibration``.
+
+        Args:
+            denoiser: as it will sample, guided if it will be.
+            plan: of the task.
+            clean: latents of the data, one example per key.
+            keys: what the noise follows from.
+        """
+        return self
+
+    def start(self, z: Latents, layout: Layout) -> State:
         """The state before the first step."""
         return {}
 
     def step(
-        self,
-        z: Latents,
-        t: Float[Tensor, "batch modality segment"],
-        s: Float[Tensor, "batch modality segment"],
-        *,
-        denoise: Callable[[Latents, Tensor], "Prediction"],
-        state: dict[str, Tensor],
-        noise: Callable[[str], Latents],
-    ) -> tuple[Latents, dict[str, Tensor]]:
+        self, z: Latents, t: Levels, s: Levels, *, denoise: Denoise, state: State, noise: Noise
+    ) -> tuple[Latents, State]:
         """The latents at levels ``s``, and the new state.
 
         Args:
@@ -214,7 +223,7 @@ class Sampler(Protocol):
         """
         ...
 
-    def reset(self, state: dict[str, Tensor], cells: Bool[Tensor, "batch modality segment"]) -> dict[str, Tensor]:
+    def reset(self, state: State, cells: Bool[Tensor, "batch modality segment"]) -> State:
         """Forgets the history of ``cells`` (re-noised, or newly come into a window): they go on as :meth:`start` has them."""
         return state
 
@@ -226,7 +235,7 @@ class Backbone(Protocol):
     def __call__(
         self,
         z: Latents,
-        t: Float[Tensor, "batch modality segment"],
+        t: Levels,
         *,
         self_condition: Latents | None = None,
     ) -> dict[str, Tensor]:

@@ -190,11 +190,9 @@ class Laboratory:
         )
 
     def calibrated(self, sampler: Sampler, plan: SamplingPlan) -> Sampler:
-        """The sampler, calibrated on draws from the world if it can be."""
-        if not hasattr(sampler, "calibrated"):
-            return sampler
-        keys = random.example_keys(0, range(256))
-        return sampler.calibrated(self.world.denoiser(self.schedule, "v"), plan, self.world.sample(keys), keys)
+        """The sampler for a plan, calibrated on draws from the world."""
+        keys, denoiser = random.example_keys(0, range(256)), self.world.denoiser(self.schedule, "v")
+        return sampler.calibrated(denoiser, plan, self.world.sample(keys), keys).for_plan(plan)
 
 
 def bench_exact(

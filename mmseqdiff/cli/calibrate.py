@@ -10,11 +10,11 @@ __all__ = ["calibrate"]
 
 def calibrate(
     sampler: Annotated[str, typer.Argument(help="analytic_dpm, analytic_ddim, or another that can be calibrated.")],
-    model: Annotated[Path, typer.Option(help="A run's folder; it gets calibration.json.")],
+    model: Annotated[Path, typer.Option(help="A run's folder; its newest checkpoint gets calibration.json.")],
     data: Annotated[Path, typer.Option(help="A latent store, as `mmseqdiff encode` makes it.")],
     task: Annotated[
         list[str] | None,
-        typer.Option(help="As `generate` takes it; joint and every one that gives something by default."),
+        typer.Option(help="As `generate` takes it; every one that needs no parameter by default."),
     ] = None,
     steps: Annotated[int | None, typer.Option(help="Sampling steps; the recipe's if not given.")] = None,
     guidance: Annotated[str | None, typer.Option(help="What will guide; the recipe's if not given.")] = None,
@@ -28,19 +28,16 @@ def calibrate(
 
     from mmseqdiff.calibration import calibrate_sampler, read_latents
     from mmseqdiff.errors import UserError
-    from mmseqdiff.evaluate.run import conditional_tasks
     from mmseqdiff.pipeline import build_task, load
     from mmseqdiff.recipe import Component
+    from mmseqdiff.train.denoiser import usual_tasks
     from mmseqdiff.train.run import write_calibration
 
     if clips < 1:
         raise UserError(f"--clips must be at least 1, got {clips}")
     pipeline, console = load(model, device=device), Console()
     host = pipeline.assembly.host
-    if task:
-        tasks = {text: build_task(host, text) for text in task}
-    else:
-        tasks = {"joint": build_task(host, "joint"), **conditional_tasks(pipeline)}
+    tasks = {text: build_task(host, text) for text in task} if task else usual_tasks(host, pipeline.layout)
     component = Component.parse(sampler)
     parameters = calibrate_sampler(
         pipeline,
@@ -52,5 +49,5 @@ def calibrate(
         seed=seed,
         progress=lambda names: track(names, f"calibrating {component.name}", total=len(tasks), console=console),
     )
-    file = write_calibration(model, pipeline.assembly, component.name, parameters)
+    file = write_calibration(model, {**pipeline.calibration, component.name: parameters})
     console.print(f"{component.name} for {', '.join(tasks)}: {file}", markup=False)

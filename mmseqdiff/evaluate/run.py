@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 from rich.console import Console
 from rich.progress import track
 
@@ -15,12 +14,12 @@ from mmseqdiff.evaluate.clips import RealClip, read_folder
 from mmseqdiff.evaluate.conditional import LEVELS, encode_clips, measure_conditional
 from mmseqdiff.evaluate.report import Report
 from mmseqdiff.evaluate.samples import fitting_metrics, generate_comparisons, measure_samples
-from mmseqdiff.pipeline import Pipeline, build_task
+from mmseqdiff.pipeline import Pipeline
 from mmseqdiff.plan import SamplingPlan
 from mmseqdiff.protocols import Task
 from mmseqdiff.recipe import Component
 from mmseqdiff.train.checkpoint import codec_hash
-from mmseqdiff.train.denoiser import validation_tasks
+from mmseqdiff.train.denoiser import usual_tasks
 
 __all__ = ["PROTOCOL", "conditional_tasks", "evaluate_model"]
 
@@ -29,16 +28,9 @@ PROTOCOL = "mmseqdiff/held-out@1"
 
 
 def conditional_tasks(pipeline: Pipeline) -> dict[str, Task]:
-    """Name → every installed task that needs no parameter, gives something and leaves something to generate.
-
-    Of tasks that give the same cells only the first is kept.
-    """
-    tasks, seen = {}, []
-    for name, given in validation_tasks(pipeline.assembly.host, pipeline.layout).items():
-        if given.any() and not any(torch.equal(given, other) for other in seen):
-            tasks[name] = build_task(pipeline.assembly.host, name)
-            seen.append(given)
-    return tasks
+    """Name → every usual task that gives something."""
+    tasks = usual_tasks(pipeline.assembly.host, pipeline.layout)
+    return {name: task for name, task in tasks.items() if task.given(pipeline.layout).any()}
 
 
 def evaluate_model(

@@ -1,12 +1,10 @@
 """A denoiser that sees every number by itself, so that what cells do together can be compared with what they do alone."""
 
 import attrs
-from jaxtyping import Bool, Float, Int
-from torch import Tensor
 
 from mmseqdiff.forward import Prediction, check_prediction_kind
 from mmseqdiff.layout import Layout
-from mmseqdiff.protocols import Denoiser, Latents, NoiseSchedule
+from mmseqdiff.protocols import Cells, Denoiser, Keys, Latents, Levels, NoiseSchedule
 from mmseqdiff.timesteps import expand
 
 __all__ = ["CellwiseDenoiser"]
@@ -35,10 +33,10 @@ class CellwiseDenoiser(Denoiser):
     def __call__(
         self,
         z: Latents,
-        t: Float[Tensor, "batch modality segment"],
+        t: Levels,
         *,
-        given: Bool[Tensor, "modality segment"] | None = None,
-        keys: Int[Tensor, " batch"] | None = None,
+        given: Cells | None = None,
+        keys: Keys | None = None,
         self_condition: Latents | None = None,
     ) -> Prediction:
         """The prediction."""

@@ -22,7 +22,7 @@ from collections.abc import Sequence
 
 import attrs
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Int
 from torch import Tensor
 
 from mmseqdiff.forward import PREDICTION_KINDS, check_prediction_kind, normal_latents
@@ -30,17 +30,18 @@ from mmseqdiff.generate import generate
 from mmseqdiff.layout import Interval, Layout, Track
 from mmseqdiff.modality import Modality
 from mmseqdiff.plan import SamplingPlan
-from mmseqdiff.protocols import (
+from mmseqdiff.protocols import (  # fmt: skip
     Backbone,
     Denoiser,
     Guidance,
     Latents,
+    Levels,
     NoiseSchedule,
     Plan,
     Sampler,
     Task,
     TimestepPolicy,
-)  # fmt: skip
+)
 from mmseqdiff.testing.cellwise import CellwiseDenoiser
 from mmseqdiff.timesteps import ALWAYS_CLEAN, PADDING
 
@@ -50,8 +51,6 @@ __all__ = [
     "check_reset_forgets", "check_sample_is_the_keys", "check_schedule", "check_steps_are_finite", "check_task", "check_uncoupled_cells_run_alone", "check_unmoved_cells_are_copied",
     "kinds_for",
 ]  # fmt: skip
-
-Levels = Float[Tensor, "batch modality segment"]
 
 
 def bits(x: Tensor) -> Tensor:

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from mmseqdiff.forward import Prediction, check_prediction_kind
 from mmseqdiff.layout import Layout
-from mmseqdiff.protocols import Denoiser, Latents, NoiseSchedule
+from mmseqdiff.protocols import Cells, Denoiser, Keys, Latents, Levels, NoiseSchedule
 
 __all__ = ["World", "WorldDenoiser", "task_levels"]
 
@@ -132,10 +132,10 @@ class WorldDenoiser(Denoiser):
     def __call__(
         self,
         z: Latents,
-        t: Float[Tensor, "batch modality segment"],
+        t: Levels,
         *,
-        given: Bool[Tensor, "modality segment"] | None = None,
-        keys: Int[Tensor, " batch"] | None = None,
+        given: Cells | None = None,
+        keys: Keys | None = None,
         self_condition: Latents | None = None,
     ) -> Prediction:
         """The exact prediction at ``(z, t)``."""

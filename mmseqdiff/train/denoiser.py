@@ -6,7 +6,6 @@ from typing import Any
 
 import attrs
 import torch
-from jaxtyping import Bool
 from rich.console import Console
 from torch import Tensor, nn
 
@@ -17,6 +16,7 @@ from mmseqdiff.data.store import LatentStore
 from mmseqdiff.errors import CheckpointError, PluginError
 from mmseqdiff.host import Host
 from mmseqdiff.layout import Layout
+from mmseqdiff.protocols import Task
 from mmseqdiff.recipe import Recipe
 from mmseqdiff.train import checkpoint
 from mmseqdiff.train.loop import Trainer
@@ -26,7 +26,7 @@ from mmseqdiff.train.parallel import join_world
 from mmseqdiff.train.run import describe, load_codecs, prepare_run, saved_statistics, with_statistics
 from mmseqdiff.train.table import Table
 
-__all__ = ["Sample", "train_denoiser", "validation_tasks"]
+__all__ = ["Sample", "train_denoiser", "usual_tasks"]
 
 HELD_OUT = 64
 """At most so many clips are validated on; of a store without a validation store the last ones, one in twenty."""
@@ -160,16 +160,22 @@ def _read(
     return {name: value.statistics.normalise(raw[name].to(device)) for name, value in assembly.modalities.items()}
 
 
-def validation_tasks(host: Host, layout: Layout) -> dict[str, Bool[Tensor, "modality segment"]]:
-    """The given cells of every task that needs no parameter, fits the layout, and leaves something to generate."""
-    tasks = {}
+def usual_tasks(host: Host, layout: Layout) -> dict[str, Task]:
+    """Name → every task that needs no parameter, fits the layout, and leaves something to generate.
+
+    Of tasks that give the same cells only the first is kept.
+    """
+    tasks: dict[str, Task] = {}
+    seen: list[Tensor] = []
     for name in host.names("task"):
         try:
-            given = host.build("task", name).given(layout)
+            task = host.build("task", name)
+            given = task.given(layout)
         except (PluginError, ValueError, KeyError):  # it needs a parameter, another modality or a longer clip
             continue
-        if (layout.valid & ~given).any():
-            tasks[name] = given
+        if (layout.valid & ~given).any() and not any(torch.equal(given, other) for other in seen):
+            tasks[name] = task
+            seen.append(given)
     return tasks
 
 
@@ -179,14 +185,15 @@ def _validate(assembly: Assembly, clips: Mapping[str, Tensor], batch_size: int) 
     first = next(iter(clips.values()))
     keys = random.fold(random.example_keys(0, range(len(first)), str(first.device)), "validation")
     scalars = {}
-    for task, given in validation_tasks(assembly.host, layout).items():
+    for name, task in usual_tasks(assembly.host, layout).items():
+        given = task.given(layout)
         losses = [
-            conditional_loss(denoiser, {name: z[part] for name, z in clips.items()}, given, level, keys[part])
+            conditional_loss(denoiser, {modality: z[part] for modality, z in clips.items()}, given, level, keys[part])
             for level in (share * denoiser.schedule.num_levels for share in LEVELS)
             for part in (slice(start, start + batch_size) for start in range(0, len(keys), batch_size))
         ]
         means = torch.cat(losses).mean(0).tolist()
-        for name, mean, row in zip(layout.modalities, means, layout.valid & ~given):
+        for modality, mean, row in zip(layout.modalities, means, layout.valid & ~given):
             if row.any():
-                scalars[f"validation/{task}/{name}"] = mean
+                scalars[f"validation/{name}/{modality}"] = mean
     return scalars

@@ -2,10 +2,10 @@
 
     RUN/recipe.toml             what is trained, and how
     RUN/codecs/<modality>/      the codecs that made its latents
-    RUN/checkpoints/<step>/     weights, their average, and the optimiser's state
+    RUN/checkpoints/<step>/     weights, their average, and the optimiser's state; with calibration.json, numbers that
+                                samplers took from them, where `mmseqdiff calibrate` was run
     RUN/tensorboard/            curves
     RUN/samples/                what it generated while it was trained
-    RUN/calibration.json        numbers that samplers took from the trained model, if `mmseqdiff calibrate` was run
 
 Every checkpoint's manifest describes the model: recipe, layout, prediction, schedule, policy, the statistics that
 normalise the latents, and the codecs' hashes. What is built to load it must agree in all of these.
@@ -165,33 +165,36 @@ def load_run(run: Path, host: Host, device: torch.device | str = "cpu", *, path:
     return assembly
 
 
-def write_calibration(run: Path, assembly: Assembly, sampler: str, parameters: Mapping[str, Any]) -> Path:
-    """Keeps a sampler's calibrated parameters in the run's folder, beside those of other samplers; returns the file.
+def write_calibration(run: Path, calibration: Mapping[str, Mapping[str, Any]]) -> Path:
+    """Keeps samplers' calibrated parameters beside the weights that they were measured with; returns the file.
 
     Raises:
-        RunError: if it cannot be written.
+        CheckpointError: if the run holds no checkpoint.
+        RunError: if the file cannot be written.
     """
-    weights, path = checkpoint.codec_hash(assembly.backbone), run / CALIBRATION
-    before = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    samplers = before.get("samplers", {}) if before.get("weights") == weights else {}
-    checkpoint.write_json(path, {"weights": weights, "samplers": {**samplers, sampler: dict(parameters)}})
-    return path
+    path = checkpoint.newest(run / "checkpoints")
+    if path is None:
+        raise CheckpointError(f"{run} holds no checkpoint to keep a calibration with")
+    try:
+        checkpoint.write_json(path / CALIBRATION, calibration)
+    except OSError as error:
+        raise RunError(f"{path / CALIBRATION} cannot be written: {error.strerror or error}") from error
+    return path / CALIBRATION
 
 
-def read_calibration(run: Path, assembly: Assembly) -> dict[str, dict[str, Any]]:
-    """Sampler → its calibrated parameters; empty where nothing was calibrated.
+def read_calibration(run: Path) -> dict[str, dict[str, Any]]:
+    """Sampler → its calibrated parameters, for the newest checkpoint; empty where nothing was calibrated.
 
     Raises:
-        CheckpointError: if the file is damaged or was made with other weights.
+        CheckpointError: if the file is damaged.
     """
-    path = run / CALIBRATION
-    if not path.is_file():
+    newest = checkpoint.newest(run / "checkpoints")
+    if newest is None or not (newest / CALIBRATION).is_file():
         return {}
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        weights, samplers = content["weights"], content["samplers"]
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        raise CheckpointError(f"{path} is damaged ({error}); delete it, or run `mmseqdiff calibrate` again") from None
-    if weights != checkpoint.codec_hash(assembly.backbone):
-        raise CheckpointError(f"{path} was measured with other weights; delete it, or run `mmseqdiff calibrate` again")
-    return samplers
+        content = json.loads((newest / CALIBRATION).read_text(encoding="utf-8"))
+        return {sampler: dict(parameters) for sampler, parameters in content.items()}
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        raise CheckpointError(
+            f"{newest / CALIBRATION} is damaged ({error}); delete it, and run `mmseqdiff calibrate` again"
+        ) from None

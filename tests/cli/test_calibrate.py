@@ -11,6 +11,7 @@ import mmseqdiff
 from mmseqdiff import cli
 from mmseqdiff.errors import CheckpointError
 from mmseqdiff.recipe import Component
+from mmseqdiff.train import checkpoint
 
 STEPS = 6  # an untrained model's noise is too strong at high levels to leave any variance there
 
@@ -25,7 +26,6 @@ def model(host, tmp_path_factory):
 @pytest.fixture
 def calibrate(model, monkeypatch, capsys):
     def run(*arguments, store=model[1].parent / "store"):
-        (model[1] / "calibration.json").unlink(missing_ok=True)
         command = ["mmseqdiff", "calibrate", *arguments, "--model", str(model[1]), "--data", str(store)]
         monkeypatch.setattr(sys, "argv", command)
         with pytest.raises(SystemExit) as ended:
@@ -40,6 +40,10 @@ def generate(run, task, sampler, clip):
     return made[0].signals["video"]
 
 
+def file(run):
+    return checkpoint.newest(run / "checkpoints") / "calibration.json"
+
+
 def test_the_task_that_was_calibrated_is_sampled_with_its_variance_and_others_as_before(calibrate, model):
     clips, run = model
     clip = clips / "000000.mp4"
@@ -47,27 +51,26 @@ def test_the_task_that_was_calibrated_is_sampled_with_its_variance_and_others_as
     code, output = calibrate("analytic_ddim", "--task", "a2v", "--steps", str(STEPS))
     assert code == 0
     assert "a2v" in output.out
-    content = json.loads((run / "calibration.json").read_text(encoding="utf-8"))
-    (family,) = content["samplers"]["analytic_ddim"]["calibration"]
-    assert family == "audio:0-106"
-    tables = content["samplers"]["analytic_ddim"]["calibration"][family]
+    calibration = json.loads(file(run).read_text(encoding="utf-8"))["analytic_ddim"]["calibration"]
+    assert list(calibration) == ["audio:0-106"]
+    tables = calibration["audio:0-106"]
     assert len(tables["video"]["levels"]) == STEPS
     assert "audio" not in tables, "it is given whole"
     assert not torch.equal(generate(run, "a2v", "analytic_ddim", clip), before["a2v"])
     assert torch.equal(generate(run, "joint", "analytic_ddim", clip), before["joint"])
 
 
-def test_numbers_of_other_weights_are_refused(calibrate, model):
-    assert calibrate("analytic_dpm", "--task", "joint")[0] == 0
-    file = model[1] / "calibration.json"
-    content = json.loads(file.read_text(encoding="utf-8"))
-    file.write_text(json.dumps({**content, "weights": "0" * 64}), encoding="utf-8")
-    with pytest.raises(CheckpointError, match="measured with other weights; delete it, or run `mmseqdiff calibrate`"):
+def test_several_samplers_are_kept_side_by_side(calibrate, model):
+    for sampler in ("analytic_ddim", "analytic_dpm"):
+        assert calibrate(sampler, "--task", "joint")[0] == 0
+    assert set(mmseqdiff.load(model[1]).calibration) == {"analytic_ddim", "analytic_dpm"}
+
+
+def test_a_damaged_calibration_is_named(model):
+    file(model[1]).write_text("[1]", encoding="utf-8")
+    with pytest.raises(CheckpointError, match=r"calibration\.json is damaged"):
         mmseqdiff.load(model[1])
-    file.write_text("{", encoding="utf-8")
-    with pytest.raises(CheckpointError, match="calibration.json is damaged"):
-        mmseqdiff.load(model[1])
-    file.unlink()
+    file(model[1]).unlink()
 
 
 @pytest.mark.parametrize(

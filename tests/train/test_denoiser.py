@@ -18,7 +18,7 @@ from mmseqdiff.data.store import LatentStore
 from mmseqdiff.errors import CheckpointError, RecipeError, StoreError
 from mmseqdiff.train import checkpoint
 from mmseqdiff.train.codec import save_codec
-from mmseqdiff.train.denoiser import train_denoiser, validation_tasks
+from mmseqdiff.train.denoiser import train_denoiser, usual_tasks
 from mmseqdiff.train.run import load_run
 
 SCRIPT = Path(__file__).parent / "train_fakes.py"
@@ -183,4 +183,4 @@ def test_samples_get_the_averaged_model_and_a_folder_of_their_step(tmp_path, sto
 
 
 def test_validation_takes_every_task_that_fits():
-    assert list(validation_tasks(fakes.fake_host(), fakes.LAYOUT)) == ["given_first"]
+    assert list(usual_tasks(fakes.fake_host(), fakes.LAYOUT)) == ["given_first"]

@@ -11,16 +11,14 @@ from pathlib import Path
 
 import attrs
 import torch
-from jaxtyping import Bool, Float, Int
-from torch import Tensor
 
-from mmseqdiff.denoiser import NetworkDenoiser
+from mmseqdiff.denoiser import NetworkDenoiser, WrappedDenoiser
 from mmseqdiff.errors import UserError
 from mmseqdiff.forward import Prediction
 from mmseqdiff.host import load_plugins
 from mmseqdiff.layout import Layout
 from mmseqdiff.pipeline import find_model
-from mmseqdiff.protocols import Denoiser, Latents, NoiseSchedule
+from mmseqdiff.protocols import Cells, Denoiser, Keys, Latents, Levels, NoiseSchedule
 from mmseqdiff.train import checkpoint
 from mmseqdiff.train.run import load_run
 from mmseqdiff_guidance.compose import Composed
@@ -47,7 +45,7 @@ class Autoguidance(Composed):
     scale: float = 1.5
     step: int | None = None
 
-    def evaluations(self, layout: Layout, given: Bool[Tensor, "modality segment"]) -> int:
+    def evaluations(self, layout: Layout, given: Cells) -> int:
         """Of both networks together."""
         return 1 if self.scale == 1 else 2
 
@@ -78,7 +76,7 @@ def _agree(one: NoiseSchedule, other: NoiseSchedule) -> bool:
 
 
 @attrs.frozen(eq=False)
-class AutoguidedDenoiser(Denoiser):
+class AutoguidedDenoiser(WrappedDenoiser):
     """Eq. (1) with two denoisers.
 
     Raises:
@@ -97,24 +95,8 @@ class AutoguidedDenoiser(Denoiser):
         if not _agree(self.weak.schedule, self.denoiser.schedule):
             raise ValueError("the weak model was trained with another noise schedule")
 
-    @property
-    def layout(self) -> Layout:
-        """The denoiser's."""
-        return self.denoiser.layout
-
-    @property
-    def schedule(self) -> NoiseSchedule:
-        """The denoiser's."""
-        return self.denoiser.schedule
-
     def __call__(
-        self,
-        z: Latents,
-        t: Float[Tensor, "batch modality segment"],
-        *,
-        given: Bool[Tensor, "modality segment"],
-        keys: Int[Tensor, " batch"],
-        self_condition: Latents | None = None,
+        self, z: Latents, t: Levels, *, given: Cells, keys: Keys, self_condition: Latents | None = None
     ) -> Prediction:
         """Eq. (1).
 

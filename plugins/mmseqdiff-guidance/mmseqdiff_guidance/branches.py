@@ -20,13 +20,14 @@ from fractions import Fraction
 
 import attrs
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
+from mmseqdiff.denoiser import WrappedDenoiser
 from mmseqdiff.errors import UserError
 from mmseqdiff.forward import ForwardProcess, Prediction, normal_latents
 from mmseqdiff.layout import Layout
-from mmseqdiff.protocols import Denoiser, Latents, NoiseSchedule
+from mmseqdiff.protocols import Cells, Denoiser, Keys, Latents, Levels
 from mmseqdiff.timesteps import expand
 from mmseqdiff_guidance.compose import ALWAYS, Composed
 
@@ -51,9 +52,7 @@ class Branch:
         return not self.fraction.any()
 
 
-def merged(
-    branches: Sequence[Branch], free: Bool[Tensor, "modality segment"], keep_plain: bool = False
-) -> list[Branch]:
+def merged(branches: Sequence[Branch], free: Cells, keep_plain: bool = False) -> list[Branch]:
     """The branches to evaluate, the plain one first.
 
     Args:
@@ -93,10 +92,10 @@ class BranchGuidance(Composed):
     """A guidance that is a sum of weighted branches."""
 
     @abstractmethod
-    def branches(self, layout: Layout, given: Bool[Tensor, "modality segment"]) -> list[Branch]:
+    def branches(self, layout: Layout, given: Cells) -> list[Branch]:
         """The branches of a task, before they are merged; tensors are on the host, float64."""
 
-    def merged(self, layout: Layout, given: Bool[Tensor, "modality segment"]) -> list[Branch]:
+    def merged(self, layout: Layout, given: Cells) -> list[Branch]:
         """The branches to evaluate for a task, on the host.
 
         Raises:
@@ -109,7 +108,7 @@ class BranchGuidance(Composed):
             raise UserError(f"the guidance does not fit the model: {error.args[0]}") from error
         return merged(branches, layout.valid & ~given, compared)
 
-    def evaluations(self, layout: Layout, given: Bool[Tensor, "modality segment"]) -> int:
+    def evaluations(self, layout: Layout, given: Cells) -> int:
         """One for every different branch."""
         return len(self.merged(layout, given))
 
@@ -124,24 +123,14 @@ class BranchGuidance(Composed):
 
 
 @attrs.frozen(eq=False)
-class BranchedDenoiser(Denoiser):
+class BranchedDenoiser(WrappedDenoiser):
     """What a :class:`BranchGuidance` makes of a denoiser."""
 
     denoiser: Denoiser
     guidance: BranchGuidance
     _known: dict[str, object] = attrs.field(factory=dict, init=False, repr=False)
 
-    @property
-    def layout(self) -> Layout:
-        """The denoiser's."""
-        return self.denoiser.layout
-
-    @property
-    def schedule(self) -> NoiseSchedule:
-        """The denoiser's."""
-        return self.denoiser.schedule
-
-    def branches(self, given: Bool[Tensor, "modality segment"]) -> list[Branch]:
+    def branches(self, given: Cells) -> list[Branch]:
         """The task's branches, on its device; what is given is read once a run, not at every step."""
         if self._known.get("given") is not given:
             made = self.guidance.merged(self.layout, given.cpu())
@@ -150,13 +139,7 @@ class BranchedDenoiser(Denoiser):
         return self._known["branches"]
 
     def __call__(
-        self,
-        z: Latents,
-        t: Float[Tensor, "batch modality segment"],
-        *,
-        given: Bool[Tensor, "modality segment"],
-        keys: Int[Tensor, " batch"],
-        self_condition: Latents | None = None,
+        self, z: Latents, t: Levels, *, given: Cells, keys: Keys, self_condition: Latents | None = None
     ) -> Prediction:
         """Eq. (2), all branches as one batch."""
         branches = self.branches(given)
@@ -186,9 +169,7 @@ class BranchedDenoiser(Denoiser):
         return self.guidance.compose(first, [(branch.weight, value) for branch, value in zip(branches[1:], values[1:])])
 
 
-def stretch(
-    layout: Layout, modalities: Sequence[str] | None, start: Fraction, stop: Fraction | None
-) -> Bool[Tensor, "modality segment"]:
+def stretch(layout: Layout, modalities: Sequence[str] | None, start: Fraction, stop: Fraction | None) -> Cells:
     """The cells of some modalities in ``[start, stop)`` seconds; of all where None, to the clip's end where None.
 
     Raises:

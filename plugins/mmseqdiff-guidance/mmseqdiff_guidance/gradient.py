@@ -14,19 +14,30 @@ sample does not depend on its batch. The noise that a stochastic step would add 
 the correction, and nothing else. This is a baseline.
 """
 
-from collections.abc import Callable
-
 import attrs
 import torch
-from jaxtyping import Bool, Int
+from jaxtyping import Bool
 from torch import Tensor
 
+from mmseqdiff.denoiser import WrappedDenoiser
 from mmseqdiff.forward import ForwardProcess, Prediction
 from mmseqdiff.layout import Layout
 from mmseqdiff.plan import SamplingPlan
-from mmseqdiff.protocols import Denoiser, Guidance, Latents, NoiseSchedule, Sampler
+from mmseqdiff.protocols import (
+    Cells,
+    Denoise,
+    Denoiser,
+    Guidance,
+    Keys,
+    Latents,
+    Levels,
+    Noise,
+    NoiseSchedule,
+    Sampler,
+    State,
+)
 from mmseqdiff.timesteps import expand
-from mmseqdiff_guidance.replacement import Levels, joined, without
+from mmseqdiff_guidance.replacement import joined, without
 
 __all__ = ["Gradient", "GradientSampler"]
 
@@ -45,7 +56,7 @@ class Gradient(Guidance):
     weight: str = attrs.field(default="alpha", validator=attrs.validators.in_(("alpha", "sigma")))
     reduce: str = attrs.field(default="mean", validator=attrs.validators.in_(("mean", "sum")))
 
-    def evaluations(self, layout: Layout, given: Bool[Tensor, "modality segment"]) -> int:
+    def evaluations(self, layout: Layout, given: Cells) -> int:
         """One; its gradient is not counted."""
         return 1
 
@@ -59,29 +70,13 @@ class Gradient(Guidance):
 
 
 @attrs.frozen(eq=False)
-class BlindDenoiser(Denoiser):
+class BlindDenoiser(WrappedDenoiser):
     """A denoiser that hides the self-condition of given cells where they are not clean."""
 
     denoiser: Denoiser
 
-    @property
-    def layout(self) -> Layout:
-        """The denoiser's."""
-        return self.denoiser.layout
-
-    @property
-    def schedule(self) -> NoiseSchedule:
-        """The denoiser's."""
-        return self.denoiser.schedule
-
     def __call__(
-        self,
-        z: Latents,
-        t: Levels,
-        *,
-        given: Bool[Tensor, "modality segment"],
-        keys: Int[Tensor, " batch"],
-        self_condition: Latents | None = None,
+        self, z: Latents, t: Levels, *, given: Cells, keys: Keys, self_condition: Latents | None = None
     ) -> Prediction:
         """The denoiser's prediction."""
         hidden = without(self_condition, given & (t > 0), self.layout)
@@ -115,15 +110,8 @@ class GradientSampler(Sampler):
         return self.inner.reset(state, cells)
 
     def step(
-        self,
-        z: Latents,
-        t: Levels,
-        s: Levels,
-        *,
-        denoise: Callable[[Latents, Tensor], Prediction],
-        state: dict[str, Tensor],
-        noise: Callable[[str], Latents],
-    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        self, z: Latents, t: Levels, s: Levels, *, denoise: Denoise, state: State, noise: Noise
+    ) -> tuple[Latents, State]:
         """Eq. (3); clean cells are copied bit for bit."""
         forward, clean = ForwardProcess(self.schedule, self.layout), (t == 0) & self.layout.valid.to(t.device)
         before, after = joined(t, clean), joined(s, clean)

@@ -12,14 +12,13 @@ The gradient goes through the network: two to three times the memory, and it nee
 
 import attrs
 import torch
-from jaxtyping import Bool, Int
-from torch import Tensor
 
+from mmseqdiff.denoiser import WrappedDenoiser
 from mmseqdiff.forward import Prediction
 from mmseqdiff.layout import Layout
-from mmseqdiff.protocols import Denoiser, Guidance, Latents, NoiseSchedule
+from mmseqdiff.protocols import Cells, Denoiser, Guidance, Keys, Latents, Levels
 from mmseqdiff.timesteps import expand
-from mmseqdiff_guidance.replacement import Levels, ReplacedDenoiser, without
+from mmseqdiff_guidance.replacement import ReplacedDenoiser, without
 
 __all__ = ["ReconstructedDenoiser", "Reconstruction"]
 
@@ -34,7 +33,7 @@ class Reconstruction(Guidance):
 
     weight: float = attrs.field(default=1.0, validator=attrs.validators.ge(0))
 
-    def evaluations(self, layout: Layout, given: Bool[Tensor, "modality segment"]) -> int:
+    def evaluations(self, layout: Layout, given: Cells) -> int:
         """One; its gradient is not counted."""
         return 1
 
@@ -44,39 +43,23 @@ class Reconstruction(Guidance):
 
 
 @attrs.frozen(eq=False)
-class ReconstructedDenoiser(Denoiser):
+class ReconstructedDenoiser(WrappedDenoiser):
     """What :class:`Reconstruction` makes of a denoiser."""
 
-    replaced: ReplacedDenoiser
+    denoiser: ReplacedDenoiser
     weight: float
 
-    @property
-    def layout(self) -> Layout:
-        """The denoiser's."""
-        return self.replaced.layout
-
-    @property
-    def schedule(self) -> NoiseSchedule:
-        """The denoiser's."""
-        return self.replaced.schedule
-
     def __call__(
-        self,
-        z: Latents,
-        t: Levels,
-        *,
-        given: Bool[Tensor, "modality segment"],
-        keys: Int[Tensor, " batch"],
-        self_condition: Latents | None = None,
+        self, z: Latents, t: Levels, *, given: Cells, keys: Keys, self_condition: Latents | None = None
     ) -> Prediction:
         """Eq. (1), as a prediction at the loop's own (z, t)."""
-        clean = self.replaced.condition(t)
+        clean = self.denoiser.condition(t)
         cells = {name: expand(row, z[name]) for name, row in self.layout.split(clean).items()}
-        shown, levels = self.replaced.shown(z, t, keys)
+        shown, levels = self.denoiser.shown(z, t, keys)
         with torch.enable_grad():
             leaves = {name: value.detach().requires_grad_() for name, value in shown.items()}
             hidden = without(self_condition, clean, self.layout)
-            prediction = self.replaced.denoiser(leaves, levels, given=given, keys=keys, self_condition=hidden)
+            prediction = self.denoiser.denoiser(leaves, levels, given=given, keys=keys, self_condition=hidden)
             error = sum(torch.where(cells[name], z[name] - x0, 0).square().sum() for name, x0 in prediction.x0.items())
             gradient = torch.autograd.grad(error, [leaves[name] for name in z])
         x0, alpha = {}, self.layout.split(self.schedule.alpha(t))

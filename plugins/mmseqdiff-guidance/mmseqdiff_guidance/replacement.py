@@ -15,17 +15,16 @@ from collections.abc import Mapping
 
 import attrs
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool
 from torch import Tensor
 
+from mmseqdiff.denoiser import WrappedDenoiser
 from mmseqdiff.forward import ForwardProcess, Prediction, normal_latents
 from mmseqdiff.layout import Layout
-from mmseqdiff.protocols import Denoiser, Guidance, Latents, NoiseSchedule
+from mmseqdiff.protocols import Cells, Denoiser, Guidance, Keys, Latents, Levels
 from mmseqdiff.timesteps import expand
 
 __all__ = ["ReplacedDenoiser", "Replacement", "joined", "without"]
-
-Levels = Float[Tensor, "batch modality segment"]
 
 
 def joined(t: Levels, condition: Bool[Tensor, "batch modality segment"]) -> Levels:
@@ -47,7 +46,7 @@ def without(
 class Replacement(Guidance):
     """Shows given cells at the level of the others; one evaluation a step."""
 
-    def evaluations(self, layout: Layout, given: Bool[Tensor, "modality segment"]) -> int:
+    def evaluations(self, layout: Layout, given: Cells) -> int:
         """One."""
         return 1
 
@@ -57,39 +56,23 @@ class Replacement(Guidance):
 
 
 @attrs.frozen(eq=False)
-class ReplacedDenoiser(Denoiser):
+class ReplacedDenoiser(WrappedDenoiser):
     """What :class:`Replacement` makes of a denoiser."""
 
     denoiser: Denoiser
-
-    @property
-    def layout(self) -> Layout:
-        """The denoiser's."""
-        return self.denoiser.layout
-
-    @property
-    def schedule(self) -> NoiseSchedule:
-        """The denoiser's."""
-        return self.denoiser.schedule
 
     def condition(self, t: Levels) -> Bool[Tensor, "batch modality segment"]:
         """The cells that are clean."""
         return (t == 0) & self.layout.valid.to(t.device)
 
-    def shown(self, z: Latents, t: Levels, keys: Int[Tensor, " batch"]) -> tuple[dict[str, Tensor], Levels]:
+    def shown(self, z: Latents, t: Levels, keys: Keys) -> tuple[dict[str, Tensor], Levels]:
         """(z', t') of Eq. (1)."""
         levels = joined(t, self.condition(t))
         noise = normal_latents(self.layout, keys, "replacement", dtype=next(iter(z.values())).dtype)
         return ForwardProcess(self.schedule, self.layout).renoise(z, noise, t, levels), levels
 
     def __call__(
-        self,
-        z: Latents,
-        t: Levels,
-        *,
-        given: Bool[Tensor, "modality segment"],
-        keys: Int[Tensor, " batch"],
-        self_condition: Latents | None = None,
+        self, z: Latents, t: Levels, *, given: Cells, keys: Keys, self_condition: Latents | None = None
     ) -> Prediction:
         """Eq. (2), as a prediction at the loop's own (z, t), where clean cells are clean."""
         hidden = without(self_condition, self.condition(t), self.layout)

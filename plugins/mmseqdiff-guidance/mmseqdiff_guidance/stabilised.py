@@ -11,12 +11,11 @@ cells are shown as they are, and the prediction is for the loop's own (z, t).
 
 import attrs
 import torch
-from jaxtyping import Bool, Float, Int
-from torch import Tensor
 
+from mmseqdiff.denoiser import WrappedDenoiser
 from mmseqdiff.forward import ForwardProcess, Prediction, normal_latents
 from mmseqdiff.layout import Layout
-from mmseqdiff.protocols import Denoiser, Guidance, Latents, NoiseSchedule, Sampler
+from mmseqdiff.protocols import Cells, Denoiser, Guidance, Keys, Latents, Levels, Sampler
 from mmseqdiff.timesteps import expand
 
 __all__ = ["Stabilised"]
@@ -36,7 +35,7 @@ class Stabilised(Guidance):
     given: bool = False
     guidance: Guidance | None = None
 
-    def evaluations(self, layout: Layout, given: Bool[Tensor, "modality segment"]) -> int:
+    def evaluations(self, layout: Layout, given: Cells) -> int:
         """The other guidance's, or one."""
         return 1 if self.guidance is None else self.guidance.evaluations(layout, given)
 
@@ -59,31 +58,15 @@ class Stabilised(Guidance):
 
 
 @attrs.frozen(eq=False)
-class StabilisedDenoiser(Denoiser):
+class StabilisedDenoiser(WrappedDenoiser):
     """What :class:`Stabilised` makes of a denoiser."""
 
     denoiser: Denoiser
     level: float
     given: bool
 
-    @property
-    def layout(self) -> Layout:
-        """The denoiser's."""
-        return self.denoiser.layout
-
-    @property
-    def schedule(self) -> NoiseSchedule:
-        """The denoiser's."""
-        return self.denoiser.schedule
-
     def __call__(
-        self,
-        z: Latents,
-        t: Float[Tensor, "batch modality segment"],
-        *,
-        given: Bool[Tensor, "modality segment"],
-        keys: Int[Tensor, " batch"],
-        self_condition: Latents | None = None,
+        self, z: Latents, t: Levels, *, given: Cells, keys: Keys, self_condition: Latents | None = None
     ) -> Prediction:
         """The prediction from Eq. (1); the self-condition of cells shown noisy is zero, else it would show them clean."""
         context = self.layout.valid.to(t.device) & (self.given | ~given)

@@ -11,26 +11,24 @@ shows the mean alone.
 
 Gamma depends on the whole timestep matrix: a cell next to clean ones is easier. It is therefore calibrated for every
 modality, task family and level, over the cells that are generated, with guidance on if it will be. Plans that give the
-same cells are one family. The result is plain numbers. Where there is no number for a cell's level, and where alpha_t = 0, c is 0: the posterior variance is left.
+same cells are one family. The result is plain numbers. Where there is no number for a cell's level, and where
+alpha_t = 0, c is 0: the posterior variance is left.
 """
 
-from collections import defaultdict
-from collections.abc import Callable, Mapping
 from itertools import groupby
 
 import attrs
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
 from mmseqdiff.forward import ForwardProcess, Prediction, normal_latents
 from mmseqdiff.plan import SamplingPlan
-from mmseqdiff.protocols import Denoiser, Latents, Sampler
+from mmseqdiff.protocols import Denoise, Denoiser, Keys, Latents, Levels, Noise, Sampler, State
 from mmseqdiff_samplers.transition import Transition, combine
 
 __all__ = ["AnalyticDDIM", "AnalyticDPM", "Gamma", "calibrate", "family_of"]
 
-Levels = Float[Tensor, "batch modality segment"]
 
 SAME_LEVEL = 1e-3
 """Levels closer than this are one: those of a plan may have been float32 on the way."""
@@ -60,10 +58,6 @@ class Gamma:
         return torch.where(distance < SAME_LEVEL, values[nearest], 1)
 
 
-Calibration = dict[str, dict[str, Gamma]]
-"""Task family → modality → Gamma."""
-
-
 def family_of(plan: SamplingPlan) -> str:
     """The task family of a plan: the cells that it gives, as ``"video:0-2 audio:0-4"``; ``"joint"`` where there are none."""
     ranges = []
@@ -76,84 +70,86 @@ def family_of(plan: SamplingPlan) -> str:
 
 
 @torch.no_grad()
-def calibrate(
-    denoiser: Denoiser, plans: Mapping[str, SamplingPlan], clean: Latents, keys: Int[Tensor, " batch"]
-) -> dict[str, dict[str, dict[str, list[float]]]]:
-    """Measures Gamma at every level that plans visit, each cell's among the levels that the plan has it in.
+def calibrate(denoiser: Denoiser, plan: SamplingPlan, clean: Latents, keys: Keys) -> dict[str, Gamma]:
+    """Measures Gamma at every level that a plan visits, each cell's among the levels that the plan has it in.
+
+    As in sampling, the network sees an estimate of its own.
 
     Args:
         denoiser: as it will sample, guided if it will be.
-        plans: task family → a plan of it.
+        plan: of the task family.
         clean: latents of the data, one example per key.
         keys: what the noise follows from.
 
     Returns:
-        Family → modality → ``levels`` and ``values``: plain numbers, for a recipe's or a manifest's sampler.
+        Modality → Gamma, for every modality of which something is generated.
     """
-    made = {}
-    for family, plan in plans.items():
-        layout, free = plan.layout, plan.layout.split(plan.layout.valid & ~plan.given)
-        sums = {name: defaultdict(lambda: [0.0, 0]) for name in layout.modalities}
-        for r, row in enumerate(plan.levels[:-1].to(keys.device)):
-            t = row.expand(len(keys), -1, -1)
-            noise = normal_latents(layout, keys, f"calibrate {r}", dtype=clean[layout.modalities[0]].dtype)
-            z = ForwardProcess(denoiser.schedule, layout).corrupt(clean, noise, t)
-            epsilon = denoiser(z, t, given=plan.given.to(keys.device), keys=keys).epsilon
-            for name, levels in layout.split(row).items():
-                power = epsilon[name].double().square().flatten(2).mean(2).mean(0)
-                for n in (free[name] & (levels > 0).cpu()).nonzero().flatten().tolist():
-                    entry = sums[name][float(levels[n])]
-                    entry[0] += float(power[n])
-                    entry[1] += 1
-        made[family] = {
-            name: {"levels": sorted(found), "values": [found[t][0] / found[t][1] for t in sorted(found)]}
-            for name, found in sums.items()
-            if found
-        }
-    return made
+    layout, forward = plan.layout, ForwardProcess(denoiser.schedule, plan.layout)
+    given, dtype = plan.given.to(keys.device), clean[plan.layout.modalities[0]].dtype
+    powers = {name: [] for name in layout.modalities}
+    for r, row in enumerate(plan.levels[:-1].to(keys.device)):
+        t = row.expand(len(keys), -1, -1)
+        z = forward.corrupt(clean, normal_latents(layout, keys, f"calibrate {r}", dtype=dtype), t)
+        first = denoiser(z, t, given=given, keys=keys)
+        epsilon = denoiser(z, t, given=given, keys=keys, self_condition=first.x0).epsilon
+        for name, value in epsilon.items():
+            powers[name].append(value.double().square().flatten(2).mean((0, 2)))
+    moving = layout.split((plan.levels[:-1] > 0) & layout.valid & ~plan.given)
+    levels, gammas = layout.split(plan.levels[:-1]), {}
+    for name, rows in powers.items():
+        if moving[name].any():
+            values = torch.stack(rows).cpu()[moving[name]]
+            found, group = levels[name][moving[name]].unique(return_inverse=True)
+            mean = torch.bincount(group, values) / torch.bincount(group)
+            gammas[name] = Gamma(found.tolist(), mean.tolist())
+    return gammas
 
 
 @attrs.frozen
-class AnalyticDPM(Sampler):
-    """Ancestral sampling with the analytic variance, Eq. (2), per cell; ``ddpm`` where nothing was calibrated.
+class Analytic(Sampler):
+    """What both have: a variance of x0 that was measured.
 
     Attributes:
-        calibration: task family → modality → :class:`Gamma`, as :func:`calibrate` returns it.
+        calibration: task family → modality → :class:`Gamma`.
         family: the task family that is sampled; where empty, that of the plan.
         limit: of Eq. (1): the latents' variance.
     """
 
-    calibration: Calibration = attrs.field(factory=dict, hash=False)
+    calibration: dict[str, dict[str, Gamma]] = attrs.field(factory=dict, hash=False)
     family: str = ""
     limit: float = attrs.field(default=1.0, validator=attrs.validators.ge(0))
     evaluations = 1
 
-    def calibrated(
-        self, denoiser: Denoiser, plan: SamplingPlan, clean: Latents, keys: Int[Tensor, " batch"]
-    ) -> "AnalyticDPM":
-        """The sampler of the plan's family, with Gamma measured on ``clean`` for the plan's levels."""
-        return _calibrated(self, denoiser, plan, clean, keys)
+    def calibrated(self, denoiser: Denoiser, plan: SamplingPlan, clean: Latents, keys: Keys) -> "Analytic":
+        """The same sampler, that also knows Gamma for the plan's family and levels; measured on ``clean``."""
+        gammas = calibrate(denoiser, plan, clean, keys)
+        return attrs.evolve(self, calibration={**self.calibration, family_of(plan): gammas})
 
-    def for_plan(self, plan: SamplingPlan) -> "AnalyticDPM":
+    def for_plan(self, plan: SamplingPlan) -> "Analytic":
         """The sampler of the plan's family."""
         return attrs.evolve(self, family=self.family or family_of(plan))
 
+    def unknown(self, move: Transition, prediction: Prediction) -> Levels:
+        """Eq. (1) for every cell; 0 where nothing is known of it."""
+        layout, gammas = prediction.layout, self.calibration.get(self.family, {})
+        rows = layout.split(prediction.t.double()).items()
+        gamma = layout.stack({name: gammas.get(name, Gamma((), ())).at(row) for name, row in rows})
+        ratio = torch.where(move.alpha_t == 0, 0, move.sigma_t / torch.where(move.alpha_t == 0, 1, move.alpha_t))
+        return (ratio**2 * (1 - gamma)).clamp(0, self.limit)
+
+
+@attrs.frozen
+class AnalyticDPM(Analytic):
+    """Ancestral sampling with the analytic variance, Eq. (2), per cell; ``ddpm`` where nothing was calibrated."""
+
     def step(
-        self,
-        z: Latents,
-        t: Float[Tensor, "batch modality segment"],
-        s: Float[Tensor, "batch modality segment"],
-        *,
-        denoise: Callable[[Latents, Tensor], Prediction],
-        state: dict[str, Tensor],
-        noise: Callable[[str], Latents],
-    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        self, z: Latents, t: Levels, s: Levels, *, denoise: Denoise, state: State, noise: Noise
+    ) -> tuple[Latents, State]:
         """The posterior mean plus noise of variance (2)."""
         prediction = denoise(z, t)
         move = Transition.between(prediction.schedule, t.double(), s.double())
         weight = move.alpha_s * move.variance_ts / move.safe_variance_t
-        unknown = _unknown(self.calibration.get(self.family, {}), self.limit, move, prediction)
-        variance = torch.where(s == 0, 0, move.posterior_variance + weight**2 * unknown)
+        variance = torch.where(s == 0, 0, move.posterior_variance + weight**2 * self.unknown(move, prediction))
         terms = [
             (move.alpha_ts * move.sigma_s**2 / move.safe_variance_t, lambda: z),
             (weight, lambda: prediction.x0),
@@ -163,75 +159,28 @@ class AnalyticDPM(Sampler):
 
 
 @attrs.frozen
-class AnalyticDDIM(Sampler):
+class AnalyticDDIM(Analytic):
     """DDIM(eta) with the analytic variance, Eq. (3), per cell; ``ddim`` where nothing was calibrated.
 
     Attributes:
         eta: from 0 to 1.
-        calibration: task family → modality → :class:`Gamma`, as :func:`calibrate` returns it.
-        family: the task family that is sampled; where empty, that of the plan.
-        limit: of Eq. (1): the latents' variance.
     """
 
     eta: float = attrs.field(default=0.0, validator=[attrs.validators.ge(0), attrs.validators.le(1)])
-    calibration: Calibration = attrs.field(factory=dict, hash=False)
-    family: str = ""
-    limit: float = attrs.field(default=1.0, validator=attrs.validators.ge(0))
-    evaluations = 1
-
-    def calibrated(
-        self, denoiser: Denoiser, plan: SamplingPlan, clean: Latents, keys: Int[Tensor, " batch"]
-    ) -> "AnalyticDDIM":
-        """The sampler of the plan's family, with Gamma measured on ``clean`` for the plan's levels."""
-        return _calibrated(self, denoiser, plan, clean, keys)
-
-    def for_plan(self, plan: SamplingPlan) -> "AnalyticDDIM":
-        """The sampler of the plan's family."""
-        return attrs.evolve(self, family=self.family or family_of(plan))
 
     def step(
-        self,
-        z: Latents,
-        t: Float[Tensor, "batch modality segment"],
-        s: Float[Tensor, "batch modality segment"],
-        *,
-        denoise: Callable[[Latents, Tensor], Prediction],
-        state: dict[str, Tensor],
-        noise: Callable[[str], Latents],
-    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        self, z: Latents, t: Levels, s: Levels, *, denoise: Denoise, state: State, noise: Noise
+    ) -> tuple[Latents, State]:
         """DDIM's mean plus noise of variance (3)."""
         prediction = denoise(z, t)
         move = Transition.between(prediction.schedule, t.double(), s.double())
         own = self.eta**2 * move.posterior_variance
         direction = (move.sigma_s**2 - own).clamp(min=0).sqrt()
         weight = move.alpha_s - direction * move.alpha_t / move.safe_variance_t.sqrt()
-        unknown = _unknown(self.calibration.get(self.family, {}), self.limit, move, prediction)
-        variance = torch.where(s == 0, 0, own + weight**2 * unknown)
+        variance = torch.where(s == 0, 0, own + weight**2 * self.unknown(move, prediction))
         terms = [
             (move.alpha_s, lambda: prediction.x0),
             (direction, lambda: prediction.epsilon),
             (variance.sqrt(), lambda: noise("analytic_ddim")),
         ]
         return combine(prediction.layout, t, s, z, terms), state
-
-
-def _unknown(gammas: Mapping[str, Gamma], limit: float, move: Transition, prediction: Prediction) -> Levels:
-    """Eq. (1) for every cell; 0 where nothing is known of it."""
-    layout, t = prediction.layout, prediction.t.double()
-    missing = Gamma((), ())
-    gamma = layout.stack({name: gammas.get(name, missing).at(row) for name, row in layout.split(t).items()})
-    ratio = torch.where(move.alpha_t == 0, 0, move.sigma_t / torch.where(move.alpha_t == 0, 1, move.alpha_t))
-    return (ratio**2 * (1 - gamma)).clamp(0, limit)
-
-
-def _calibrated(
-    sampler: AnalyticDPM | AnalyticDDIM,
-    denoiser: Denoiser,
-    plan: SamplingPlan,
-    clean: Latents,
-    keys: Int[Tensor, " batch"],
-) -> AnalyticDPM | AnalyticDDIM:
-    family = family_of(plan)
-    found = calibrate(denoiser, {family: plan}, clean, keys)[family]
-    gammas = {name: Gamma(**values) for name, values in found.items()}
-    return attrs.evolve(sampler, family=family, calibration={**sampler.calibration, family: gammas})

@@ -6,14 +6,9 @@
 eta = 0 is deterministic, and needs no noise; eta = 1 is DDPM with the posterior variance.
 """
 
-from collections.abc import Callable
-
 import attrs
-from jaxtyping import Float
-from torch import Tensor
 
-from mmseqdiff.forward import Prediction
-from mmseqdiff.protocols import Latents, Sampler
+from mmseqdiff.protocols import Denoise, Latents, Levels, Noise, Sampler, State
 from mmseqdiff_samplers.transition import Transition, combine
 
 __all__ = ["DDIM"]
@@ -31,15 +26,8 @@ class DDIM(Sampler):
     evaluations = 1
 
     def step(
-        self,
-        z: Latents,
-        t: Float[Tensor, "batch modality segment"],
-        s: Float[Tensor, "batch modality segment"],
-        *,
-        denoise: Callable[[Latents, Tensor], Prediction],
-        state: dict[str, Tensor],
-        noise: Callable[[str], Latents],
-    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        self, z: Latents, t: Levels, s: Levels, *, denoise: Denoise, state: State, noise: Noise
+    ) -> tuple[Latents, State]:
         """Eq. (1)."""
         prediction = denoise(z, t)
         move = Transition.between(prediction.schedule, t, s)

@@ -9,15 +9,10 @@ any two levels, and with alpha_bar where they print alpha:
 For s = t − 1, (1) is 1 / sqrt(alpha_t) · (z_t − beta_t / sqrt(1 − alpha_bar_t) · epsilon).
 """
 
-from collections.abc import Callable
-
 import attrs
 import torch
-from jaxtyping import Float
-from torch import Tensor
 
-from mmseqdiff.forward import Prediction
-from mmseqdiff.protocols import Latents, Sampler
+from mmseqdiff.protocols import Denoise, Latents, Levels, Noise, Sampler, State
 from mmseqdiff_samplers.transition import Transition, combine
 
 __all__ = ["DDPM"]
@@ -35,15 +30,8 @@ class DDPM(Sampler):
     evaluations = 1
 
     def step(
-        self,
-        z: Latents,
-        t: Float[Tensor, "batch modality segment"],
-        s: Float[Tensor, "batch modality segment"],
-        *,
-        denoise: Callable[[Latents, Tensor], Prediction],
-        state: dict[str, Tensor],
-        noise: Callable[[str], Latents],
-    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        self, z: Latents, t: Levels, s: Levels, *, denoise: Denoise, state: State, noise: Noise
+    ) -> tuple[Latents, State]:
         """Eq. (1) plus noise of variance (2)."""
         prediction = denoise(z, t)
         move = Transition.between(prediction.schedule, t, s)

@@ -9,21 +9,14 @@ With D a combination of a cell's own estimates of x0 at t and before, and rho = 
 Where fewer estimates are there the order is lower; of order 1, (1) and (2) are DDIM, and (3) is DDPM.
 """
 
-from collections.abc import Callable
-
 import attrs
-from jaxtyping import Float
-from torch import Tensor
 
-from mmseqdiff.forward import Prediction
-from mmseqdiff.protocols import Latents
+from mmseqdiff.protocols import Denoise, Latents, Levels, Noise, State
 from mmseqdiff_samplers.exponential import Span, choose, quadrature
 from mmseqdiff_samplers.history import History, MultistepSampler
 from mmseqdiff_samplers.transition import combine
 
 __all__ = ["DPMPP2M", "DPMPP3M", "DPMPPSDE2M"]
-
-Levels = Float[Tensor, "batch modality segment"]
 
 
 def midpoint(span: Span, total: Levels) -> list[Levels]:
@@ -32,83 +25,79 @@ def midpoint(span: Span, total: Levels) -> list[Levels]:
     return choose(span.order, [[total], [total * (1 + slope), -total * slope]])
 
 
+class DPMPP(MultistepSampler):
+    """z_s = decay · z_t + alpha_s Σ_i w_i x0_i + spread · ξ; a subclass says which numbers, for one step of every cell."""
+
+    def weights(self, span: Span) -> list[Levels]:
+        """w of x0 at t and before."""
+        ...
+
+    def decay(self, span: Span) -> Levels:
+        """What is left of z_t."""
+        return span.decay
+
+    def spread(self, span: Span) -> Levels | None:
+        """How much noise is added; None where there is none to draw."""
+        return None
+
+    def step(
+        self, z: Latents, t: Levels, s: Levels, *, denoise: Denoise, state: State, noise: Noise
+    ) -> tuple[Latents, State]:
+        """The sum, for every cell by its own levels and history."""
+        prediction = denoise(z, t)
+        history = History.read(state, prediction.layout, self.depth)
+        span = Span.between(prediction.schedule, t, s, history)
+        terms = [(self.decay(span), lambda: z)]
+        for weight, x0 in zip(self.weights(span), (prediction.x0, *history.x0)):
+            terms.append((span.alpha_s * weight, lambda x0=x0: x0))
+        spread = self.spread(span)
+        if spread is not None:
+            terms.append((spread, lambda: noise("dpmpp")))
+        return combine(prediction.layout, t, s, z, terms), history.pushed(prediction, t != s)
+
+
 @attrs.frozen
-class DPMPP2M(MultistepSampler):
+class DPMPP2M(DPMPP):
     """DPM-Solver++(2M), Eq. (1), per cell."""
 
     depth = 1
 
-    def step(
-        self,
-        z: Latents,
-        t: Float[Tensor, "batch modality segment"],
-        s: Float[Tensor, "batch modality segment"],
-        *,
-        denoise: Callable[[Latents, Tensor], Prediction],
-        state: dict[str, Tensor],
-        noise: Callable[[str], Latents],
-    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    def weights(self, span: Span) -> list[Levels]:
         """Eq. (1)."""
-        prediction = denoise(z, t)
-        history = History.read(state, prediction.layout, self.depth)
-        span = Span.between(prediction.schedule, t, s, history)
-        terms = [(span.decay, lambda: z)]
-        for weight, x0 in zip(midpoint(span, span.m0), (prediction.x0, *history.x0)):
-            terms.append((span.alpha_s * weight, lambda x0=x0: x0))
-        return combine(prediction.layout, t, s, z, terms), history.pushed(prediction, t != s)
+        return midpoint(span, span.m0)
 
 
 @attrs.frozen
-class DPMPP3M(MultistepSampler):
+class DPMPP3M(DPMPP):
     """DPM-Solver++(3M), Eq. (2), per cell."""
 
     depth = 2
 
-    def step(
-        self,
-        z: Latents,
-        t: Float[Tensor, "batch modality segment"],
-        s: Float[Tensor, "batch modality segment"],
-        *,
-        denoise: Callable[[Latents, Tensor], Prediction],
-        state: dict[str, Tensor],
-        noise: Callable[[str], Latents],
-    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    def weights(self, span: Span) -> list[Levels]:
         """Eq. (2)."""
-        prediction = denoise(z, t)
-        history = History.read(state, prediction.layout, self.depth)
-        span = Span.between(prediction.schedule, t, s, history)
         nodes, moments = [0 * span.h, *span.nodes], span.moments(3)
-        weights = choose(span.order, [[span.m0], quadrature(nodes[:2], moments[:2]), quadrature(nodes, moments)])
-        terms = [(span.decay, lambda: z)]
-        for weight, x0 in zip(weights, (prediction.x0, *history.x0)):
-            terms.append((span.alpha_s * weight, lambda x0=x0: x0))
-        return combine(prediction.layout, t, s, z, terms), history.pushed(prediction, t != s)
+        return choose(span.order, [[span.m0], quadrature(nodes[:2], moments[:2]), quadrature(nodes, moments)])
 
 
 @attrs.frozen
-class DPMPPSDE2M(MultistepSampler):
-    """SDE-DPM-Solver++(2M), Eq. (3), per cell."""
+class DPMPPSDE2M(DPMPP):
+    """SDE-DPM-Solver++(2M), Eq. (3), per cell; e^{−h} = 1 − m_0."""
 
     depth = 1
 
-    def step(
-        self,
-        z: Latents,
-        t: Float[Tensor, "batch modality segment"],
-        s: Float[Tensor, "batch modality segment"],
-        *,
-        denoise: Callable[[Latents, Tensor], Prediction],
-        state: dict[str, Tensor],
-        noise: Callable[[str], Latents],
-    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    def weights(self, span: Span) -> list[Levels]:
         """Eq. (3)."""
-        prediction = denoise(z, t)
-        history = History.read(state, prediction.layout, self.depth)
-        span = Span.between(prediction.schedule, t, s, history)
-        total = span.m0 * (2 - span.m0)  # 1 − e^{−2h}
-        sigma_s = prediction.schedule.sigma(s.double())
-        terms = [(span.decay * (1 - span.m0), lambda: z), (sigma_s * total.sqrt(), lambda: noise("dpmpp_sde_2m"))]
-        for weight, x0 in zip(midpoint(span, total), (prediction.x0, *history.x0)):
-            terms.append((span.alpha_s * weight, lambda x0=x0: x0))
-        return combine(prediction.layout, t, s, z, terms), history.pushed(prediction, t != s)
+        return midpoint(span, self._total(span))
+
+    def decay(self, span: Span) -> Levels:
+        """Eq. (3)."""
+        return span.decay * (1 - span.m0)
+
+    def spread(self, span: Span) -> Levels:
+        """Eq. (3)."""
+        return span.sigma_s * self._total(span).sqrt()
+
+    @staticmethod
+    def _total(span: Span) -> Levels:
+        """1 − e^{−2h}."""
+        return span.m0 * (2 - span.m0)

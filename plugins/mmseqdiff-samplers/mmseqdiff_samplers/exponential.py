@@ -15,15 +15,13 @@ from collections.abc import Sequence
 
 import attrs
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Int
 from torch import Tensor
 
-from mmseqdiff.protocols import NoiseSchedule
+from mmseqdiff.protocols import Levels, NoiseSchedule
 from mmseqdiff_samplers.history import History
 
 __all__ = ["Span", "choose", "quadrature"]
-
-Levels = Float[Tensor, "batch modality segment"]
 
 HIGHEST_MOMENT = 24
 """Downwards from here, Eq. (2) has forgotten where it began long before the moments in use, for h < 1."""
@@ -36,6 +34,7 @@ class Span:
     Attributes:
         decay: sigma_s / sigma_t.
         alpha_s: the signal scale at s.
+        sigma_s: the noise scale at s.
         h: the step in half the log-SNR; 1 where it is 0, infinite or not to be used.
         m0: Eq. (2), by its limit at the ends.
         order: how many estimates of x0 Eq. (3) may use, of which the newest is that at t.
@@ -44,6 +43,7 @@ class Span:
 
     decay: Levels
     alpha_s: Levels
+    sigma_s: Levels
     h: Levels
     m0: Levels
     order: Int[Tensor, "batch modality segment"]
@@ -53,7 +53,8 @@ class Span:
     def between(cls, schedule: NoiseSchedule, t: Levels, s: Levels, history: History) -> "Span":
         """From level ``t`` to level ``s``. Entries count while they lie strictly ever further on the noisy side."""
         t, s = t.double(), s.double()
-        sigma_t, start, end = schedule.sigma(t), schedule.log_snr(t) / 2, schedule.log_snr(s) / 2
+        sigma_t, sigma_s = schedule.sigma(t), schedule.sigma(s)
+        start, end = schedule.log_snr(t) / 2, schedule.log_snr(s) / 2
         finite = start.isfinite() & end.isfinite()
         exact = torch.where(finite, end - start, 1)
         live = finite & (exact > 0)
@@ -68,8 +69,9 @@ class Span:
             order, last = order + live.long(), torch.where(live, entry, last)
             nodes.append(last_node)
         return cls(
-            decay=schedule.sigma(s) / torch.where(sigma_t == 0, 1, sigma_t),
+            decay=sigma_s / torch.where(sigma_t == 0, 1, sigma_t),
             alpha_s=schedule.alpha(s),
+            sigma_s=sigma_s,
             h=h,
             m0=torch.where(finite, -torch.expm1(-exact), 1),
             order=order,

@@ -10,15 +10,10 @@ for a constant x0. With x0' the estimate at the end of the Euler step:
 At s = 0, where rho is infinite, a cell takes the Euler step: z_s = x0.
 """
 
-from collections.abc import Callable
-
 import attrs
 import torch
-from jaxtyping import Float
-from torch import Tensor
 
-from mmseqdiff.forward import Prediction
-from mmseqdiff.protocols import Latents, Sampler
+from mmseqdiff.protocols import Denoise, Latents, Levels, Noise, Sampler, State
 from mmseqdiff_samplers.transition import Transition, combine
 
 __all__ = ["Heun"]
@@ -31,15 +26,8 @@ class Heun(Sampler):
     evaluations = 2
 
     def step(
-        self,
-        z: Latents,
-        t: Float[Tensor, "batch modality segment"],
-        s: Float[Tensor, "batch modality segment"],
-        *,
-        denoise: Callable[[Latents, Tensor], Prediction],
-        state: dict[str, Tensor],
-        noise: Callable[[str], Latents],
-    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        self, z: Latents, t: Levels, s: Levels, *, denoise: Denoise, state: State, noise: Noise
+    ) -> tuple[Latents, State]:
         """Eq. (1), then Eq. (2)."""
         first = denoise(z, t)
         move = Transition.between(first.schedule, t.double(), s.double())

@@ -5,16 +5,14 @@ an estimate there has no weight in later steps. Estimates are those that were st
 guidance), in at least float32.
 """
 
-from collections.abc import Callable
-
 import attrs
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Int
 from torch import Tensor
 
 from mmseqdiff.forward import Prediction
 from mmseqdiff.layout import Layout
-from mmseqdiff.protocols import Latents, Sampler
+from mmseqdiff.protocols import Latents, Levels, Sampler
 from mmseqdiff.timesteps import expand
 
 __all__ = ["History", "MultistepSampler"]
@@ -31,7 +29,7 @@ class History:
     """
 
     x0: tuple[dict[str, Tensor], ...]
-    levels: tuple[Float[Tensor, "batch modality segment"], ...]
+    levels: tuple[Levels, ...]
     entries: Int[Tensor, "batch modality segment"]
 
     @classmethod
@@ -101,16 +99,3 @@ class MultistepSampler(Sampler):
             row = cells[:, rows[key.partition("/")[2]], : value.shape[1]]
             cleared[key] = torch.where(expand(row, value), torch.zeros_like(value), value)
         return cleared
-
-    def step(
-        self,
-        z: Latents,
-        t: Float[Tensor, "batch modality segment"],
-        s: Float[Tensor, "batch modality segment"],
-        *,
-        denoise: Callable[[Latents, Tensor], Prediction],
-        state: dict[str, Tensor],
-        noise: Callable[[str], Latents],
-    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """The latents at levels ``s``, and the state with what was estimated at ``t`` pushed."""
-        raise NotImplementedError

@@ -12,16 +12,13 @@ from collections.abc import Callable
 
 import attrs
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
 from mmseqdiff.layout import Layout
-from mmseqdiff.protocols import Latents, NoiseSchedule
+from mmseqdiff.protocols import Latents, Levels, NoiseSchedule
 from mmseqdiff.timesteps import expand
 
 __all__ = ["Transition", "combine"]
-
-Levels = Float[Tensor, "batch modality segment"]
 
 
 @attrs.frozen(eq=False)

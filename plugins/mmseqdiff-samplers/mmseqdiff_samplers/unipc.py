@@ -14,24 +14,19 @@ the authors take c = B(h) / (2 r) instead of m_1 / r:
 UniP-p is of order p, UniC-p raises it to p + 1. At s = 0, and from alpha = 0, steps are DDIM and are not corrected.
 """
 
-from collections.abc import Callable
-
 import attrs
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
 from mmseqdiff.forward import Prediction
 from mmseqdiff.layout import Layout
-from mmseqdiff.protocols import Latents
+from mmseqdiff.protocols import Denoise, Latents, Levels, Noise, State
 from mmseqdiff.timesteps import expand
 from mmseqdiff_samplers.exponential import Span, choose, quadrature
 from mmseqdiff_samplers.history import History, MultistepSampler
 from mmseqdiff_samplers.transition import combine
 
 __all__ = ["UniPC"]
-
-Levels = Float[Tensor, "batch modality segment"]
 
 
 @attrs.frozen
@@ -70,15 +65,8 @@ class UniPC(MultistepSampler):
         return choose(order, candidates)
 
     def step(
-        self,
-        z: Latents,
-        t: Float[Tensor, "batch modality segment"],
-        s: Float[Tensor, "batch modality segment"],
-        *,
-        denoise: Callable[[Latents, Tensor], Prediction],
-        state: dict[str, Tensor],
-        noise: Callable[[str], Latents],
-    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        self, z: Latents, t: Levels, s: Levels, *, denoise: Denoise, state: State, noise: Noise
+    ) -> tuple[Latents, State]:
         """Eq. (2) for the last step of every cell that moves, then Eq. (1)."""
         prediction = denoise(z, t)
         layout, schedule = prediction.layout, prediction.schedule

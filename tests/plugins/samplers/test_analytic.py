@@ -6,7 +6,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from mmseqdiff_samplers.analytic import AnalyticDDIM, AnalyticDPM, Gamma, calibrate
+from mmseqdiff_samplers.analytic import AnalyticDDIM, AnalyticDPM, Gamma, family_of
 from mmseqdiff_samplers.ddim import DDIM
 from mmseqdiff_samplers.ddpm import DDPM
 
@@ -43,7 +43,7 @@ def test_every_marginal_is_exact_whatever_the_steps(path, eta):
     rows = torch.tensor(levels, dtype=torch.float64)[:, None, None] * LAYOUT.valid
     spread = torch.eye(len(WORLD.mean), dtype=torch.float64)
     start = torch.cat([a * WORLD.mean[None], a * WORLD.mean + math.sqrt(a**2 * VARIANCE + b**2) * spread])
-    for sampler in (AnalyticDPM(calibration, "joint"), AnalyticDDIM(eta, calibration, "joint")):
+    for sampler in (AnalyticDPM(calibration, "joint"), AnalyticDDIM(calibration, "joint", eta=eta)):
         made = push(WORLD, schedule, sampler, rows, NONE_GIVEN, start)
         columns = made[1:] - made[0]
         torch.testing.assert_close(made[0], c * WORLD.mean)
@@ -57,19 +57,24 @@ def test_gamma_is_measured_per_modality_family_and_level():
     late = LAYOUT.stack(
         {"video": torch.tensor([[8.0] * 2, [8.0] * 2, [2.0] * 2, [0.0] * 2]), "audio": down[..., 0].float()}
     )
-    plans = {
-        "joint": SamplingPlan(down * LAYOUT.valid, NONE_GIVEN, LAYOUT, 8),
-        "late": SamplingPlan(late.double() * ~given, given, LAYOUT, 8),
-    }
-    found = calibrate(WORLD.denoiser(schedule), plans, WORLD.sample(keys), keys)
+    denoiser, clean = WORLD.denoiser(schedule), WORLD.sample(keys)
+    sampler = AnalyticDPM()
+    for plan in (
+        SamplingPlan(down * LAYOUT.valid, NONE_GIVEN, LAYOUT, 8),
+        SamplingPlan(late.double() * ~given, given, LAYOUT, 8),
+    ):
+        sampler = sampler.calibrated(denoiser, plan, clean, keys)
+        assert sampler.family == "", "it is the plan's, whichever was measured last"
+        assert sampler.for_plan(plan).family == family_of(plan)
+    found = sampler.calibration
     assert {family: list(by_modality) for family, by_modality in found.items()} == {
-        "joint": ["video", "audio"], "late": ["video", "audio"],
+        "joint": ["video", "audio"], "video:0-1": ["video", "audio"],
     }  # fmt: skip
-    assert found["joint"]["video"]["levels"] == [1.0, 4.0, 8.0]
-    assert found["late"]["video"]["levels"] == [2.0, 8.0]
+    assert found["joint"]["video"].levels == (1.0, 4.0, 8.0)
+    assert found["video:0-1"]["video"].levels == (2.0, 8.0)
     for by_modality in found.values():
         for table in by_modality.values():
-            for level, value in zip(table["levels"], table["values"]):
+            for level, value in zip(table.levels, table.values):
                 assert value == pytest.approx(gamma(schedule, level), rel=4 * math.sqrt(2 / 4000))
 
 
@@ -93,7 +98,7 @@ def test_without_a_calibration_the_small_variance_is_left(data, layout, schedule
     for analytic, plain in (
         (AnalyticDPM(), DDPM()),
         (AnalyticDPM(other, "this"), DDPM()),
-        (AnalyticDDIM(0.5), DDIM(0.5)),
+        (AnalyticDDIM(eta=0.5), DDIM(0.5)),
     ):
         made, expected = (
             sampler.step(z, t, s, denoise=lambda z, t: prediction, state={}, noise=lambda stream: noise)[0]

@@ -209,7 +209,7 @@ def test_a_constant_x0_is_followed_exactly(sampler, layout, schedule, path, x0):
 @given(h=st.floats(-14, 4).map(math.exp))
 def test_moments_are_what_scipy_integrates(h):
     span = Span(
-        *[torch.tensor([[[value]]], dtype=torch.float64) for value in (0, 1, h, 0)], torch.ones(1, 1, 1).long(), ()
+        *[torch.tensor([[[value]]], dtype=torch.float64) for value in (0, 1, 0, h, 0)], torch.ones(1, 1, 1).long(), ()
     )
     for k, moment in enumerate(span.moments(4)):
         # over u = h (1 − τ), cut where e^{−u} is 0
