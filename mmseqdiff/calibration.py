@@ -55,13 +55,13 @@ def calibrate_sampler(
         progress: wraps the iteration over tasks.
 
     Returns:
-        The sampler's ``calibration``, as plain values under that name.
+        The sampler's ``calibration``, as plain values under that name, with what was measured for other tasks before.
 
     Raises:
         UserError: if the sampler cannot be calibrated, or a task does not fit the model.
     """
     assembly = pipeline.assembly
-    stepper = sampler.build(assembly.host, "sampler")
+    stepper = pipeline.build_sampler(sampler)
     if type(stepper).calibrated is Sampler.calibrated:
         raise UserError(f"the sampler {sampler.name!r} has nothing to calibrate")
     guide = guidance or assembly.recipe.sampling.guidance

@@ -29,7 +29,7 @@ from mmseqdiff.generate import generate
 from mmseqdiff.host import Host, load_plugins
 from mmseqdiff.layout import Layout
 from mmseqdiff.plan import PlanError, SamplingPlan
-from mmseqdiff.protocols import MediaFormat, NoiseSchedule, Task
+from mmseqdiff.protocols import MediaFormat, NoiseSchedule, Sampler, Task
 from mmseqdiff.recipe import Component, Recipe
 from mmseqdiff.train.run import load_run, read_calibration
 
@@ -186,6 +186,11 @@ class Pipeline:
             for name, modality in self.assembly.modalities.items()
         }
 
+    def build_sampler(self, sampler: Component) -> Sampler:
+        """The sampler, with what was measured of this model."""
+        measured = self.calibration.get(sampler.name, {})
+        return Component(sampler.name, {**measured, **sampler.parameters}).build(self.assembly.host, "sampler")
+
     def sample(
         self,
         plan: SamplingPlan,
@@ -198,9 +203,7 @@ class Pipeline:
     ) -> dict[str, Tensor]:
         """Normalised latents, one clip per key; ``sampler`` and ``guidance`` are the recipe's where None."""
         sampling, host = self.assembly.recipe.sampling, self.assembly.host
-        chosen = sampler or sampling.sampler
-        measured = self.calibration.get(chosen.name, {})
-        stepper = Component(chosen.name, {**measured, **chosen.parameters}).build(host, "sampler")
+        stepper = self.build_sampler(sampler or sampling.sampler)
         guide = guidance or sampling.guidance
         denoiser = self.assembly.denoiser
         if guide is not None:

@@ -12,6 +12,8 @@ Each prediction's error is that of x0 times a factor that is known, so all four 
 the exact one, the risk is that of f* plus the *excess* E|f − f*|²: the cross term vanishes, as f* is a conditional mean.
 """
 
+from abc import ABC, abstractmethod
+
 import attrs
 import torch
 from jaxtyping import Bool, Float, Int
@@ -31,7 +33,7 @@ def task_levels(
     return torch.where(given | ~layout.valid, 0.0, torch.tensor(level, dtype=torch.float64))[None]
 
 
-class World:
+class World(ABC):
     """A distribution of latents about which everything is known; all in float64.
 
     A subclass has ``layout``, and says what its draws and its exact predictions are.
@@ -39,15 +41,15 @@ class World:
 
     layout: Layout
 
+    @abstractmethod
     def sample(self, keys: Int[Tensor, " batch"]) -> dict[str, Tensor]:
         """One draw per key."""
-        raise NotImplementedError
 
+    @abstractmethod
     def posterior_mean(
         self, z: Latents, t: Float[Tensor, "batch modality segment"], schedule: NoiseSchedule
     ) -> dict[str, Tensor]:
         """E[z_0 | z_t]."""
-        raise NotImplementedError
 
     @property
     def dimension(self) -> int:

@@ -16,11 +16,20 @@ from mmseqdiff.train import checkpoint
 STEPS = 6  # an untrained model's noise is too strong at high levels to leave any variance there
 
 
+def file(run):
+    return checkpoint.newest(run / "checkpoints") / "calibration.json"
+
+
 @pytest.fixture(scope="module")
 def model(host, tmp_path_factory):
     folder = tmp_path_factory.mktemp("calibrate")
     clips = tiny.tiny_clips(host, folder / "clips")
     return clips, tiny.tiny_run(host, folder, clips)
+
+
+@pytest.fixture(autouse=True)
+def nothing_kept(model):
+    file(model[1]).unlink(missing_ok=True)
 
 
 @pytest.fixture
@@ -40,10 +49,6 @@ def generate(run, task, sampler, clip):
     return made[0].signals["video"]
 
 
-def file(run):
-    return checkpoint.newest(run / "checkpoints") / "calibration.json"
-
-
 def test_the_task_that_was_calibrated_is_sampled_with_its_variance_and_others_as_before(calibrate, model):
     clips, run = model
     clip = clips / "000000.mp4"
@@ -60,17 +65,17 @@ def test_the_task_that_was_calibrated_is_sampled_with_its_variance_and_others_as
     assert torch.equal(generate(run, "joint", "analytic_ddim", clip), before["joint"])
 
 
-def test_several_samplers_are_kept_side_by_side(calibrate, model):
-    for sampler in ("analytic_ddim", "analytic_dpm"):
-        assert calibrate(sampler, "--task", "joint")[0] == 0
-    assert set(mmseqdiff.load(model[1]).calibration) == {"analytic_ddim", "analytic_dpm"}
+def test_several_samplers_and_tasks_are_kept_side_by_side(calibrate, model):
+    for sampler, task in (("analytic_ddim", "joint"), ("analytic_dpm", "joint"), ("analytic_ddim", "v2a")):
+        assert calibrate(sampler, "--task", task)[0] == 0
+    found = {name: set(kept["calibration"]) for name, kept in mmseqdiff.load(model[1]).calibration.items()}
+    assert found == {"analytic_ddim": {"joint", "video:0-5"}, "analytic_dpm": {"joint"}}
 
 
 def test_a_damaged_calibration_is_named(model):
     file(model[1]).write_text("[1]", encoding="utf-8")
     with pytest.raises(CheckpointError, match=r"calibration\.json is damaged"):
         mmseqdiff.load(model[1])
-    file(model[1]).unlink()
 
 
 @pytest.mark.parametrize(

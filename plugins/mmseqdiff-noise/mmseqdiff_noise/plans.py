@@ -9,6 +9,7 @@ Lags go by physical time (:mod:`mmseqdiff_noise.lags`). Rows in which nothing wo
 S, the steps of one cell; the rows of a plan are S and the longest lag.
 """
 
+from abc import abstractmethod
 from collections.abc import Mapping
 from fractions import Fraction
 
@@ -54,9 +55,9 @@ class LaggedPlan(Plan):
 
     steps: int = attrs.field(default=250, validator=_positive)
 
+    @abstractmethod
     def lag(self, layout: Layout, given: Given) -> Int[Tensor, "modality segment"]:
         """The rows that each cell waits at T; of given cells and padding it is not read."""
-        raise NotImplementedError
 
     def __call__(self, layout: Layout, given: Given, *, num_levels: int) -> SamplingPlan:
         """The plan.

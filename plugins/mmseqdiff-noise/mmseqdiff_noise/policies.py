@@ -10,6 +10,7 @@ a level t_ref ~ U{1, …, T}:
     MoNL      one of the four, uniformly, drawn for every example
 """
 
+from abc import abstractmethod
 from collections.abc import Sequence
 
 import attrs
@@ -35,9 +36,9 @@ class TiedPolicy(TimestepPolicy):
 
     name: str
 
+    @abstractmethod
     def groups(self, layout: Layout) -> Partition:
         """The group of every cell; what it says of padding is not read."""
-        raise NotImplementedError
 
     def ties(self, layout: Layout) -> tuple[Partition, ...]:
         """The partition, groups numbered from 0."""

@@ -5,6 +5,7 @@ they are in frames of that rate. A cell is given if it lies inside a given range
 segment; the signal is known inside the ranges and nowhere else.
 """
 
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
 
@@ -49,9 +50,9 @@ def merged(intervals: Sequence[Interval]) -> tuple[Interval, ...]:
 class TimeRanges(Task):
     """A task that is nothing but time ranges; a subclass says which."""
 
+    @abstractmethod
     def known(self, layout: Layout) -> dict[str, tuple[Interval, ...]]:
         """modality → its given stretches of time, for every modality of the layout."""
-        raise NotImplementedError
 
     def given(self, layout: Layout) -> Bool[Tensor, "modality segment"]:
         """The cells inside the given stretches."""

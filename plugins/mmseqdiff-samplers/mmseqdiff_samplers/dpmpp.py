@@ -9,6 +9,8 @@ With D a combination of a cell's own estimates of x0 at t and before, and rho = 
 Where fewer estimates are there the order is lower; of order 1, (1) and (2) are DDIM, and (3) is DDPM.
 """
 
+from abc import abstractmethod
+
 import attrs
 
 from mmseqdiff.protocols import Denoise, Latents, Levels, Noise, State
@@ -28,9 +30,9 @@ def midpoint(span: Span, total: Levels) -> list[Levels]:
 class DPMPP(MultistepSampler):
     """z_s = decay · z_t + alpha_s Σ_i w_i x0_i + spread · ξ; a subclass says which numbers, for one step of every cell."""
 
+    @abstractmethod
     def weights(self, span: Span) -> list[Levels]:
         """w of x0 at t and before."""
-        ...
 
     def decay(self, span: Span) -> Levels:
         """What is left of z_t."""
