@@ -67,7 +67,8 @@ def test_the_curves_are_those_of_the_training(packed):
 
 def test_curves_of_stages_follow_each_other(build):
     first, second = {"loss": [[2, 0.5], [4, 0.4]], "validation/a": [[4, 1.0]]}, {"loss": [[2, 0.3]]}
-    assert build.join_curves([first, second]) == {"loss": [[2, 0.5], [4, 0.4], [6, 0.3]], "validation/a": [[4, 1.0]]}
+    joined = build.join_curves([first, second, second])
+    assert joined == {"loss": [[2, 0.5], [4, 0.4], [6, 0.3], [8, 0.3]], "validation/a": [[4, 1.0]]}
 
 
 def test_too_large_a_package_is_refused(packed, build, monkeypatch, tmp_path):

@@ -14,6 +14,7 @@ from mmseqdiff_guidance.reconstruction import Reconstruction
 from mmseqdiff_guidance.replacement import Replacement
 from mmseqdiff_noise.plans import Full
 from mmseqdiff_noise.tasks import a2v, continuation, inpainting
+from mmseqdiff_samplers.analytic import AnalyticDDIM
 from mmseqdiff_samplers.ddim import DDIM
 from mmseqdiff_samplers.ddpm import DDPM
 
@@ -212,3 +213,9 @@ def test_a_pipeline_steps_with_the_guided_sampler(host):
         assert made["video"].isfinite().all()
     assert (off["video"] != on["video"]).any()
     assert (off["video"] != plain["video"]).any()
+
+
+def test_the_gradient_steps_with_the_sampler_of_the_plan():
+    plan = Full(2)(LAYOUT, a2v().given(LAYOUT), num_levels=8)
+    sampler = Gradient().sampler(AnalyticDDIM(), WORLD.denoiser(PURE)).for_plan(plan)
+    assert sampler.inner == AnalyticDDIM().for_plan(plan) != AnalyticDDIM()

@@ -2,19 +2,22 @@
 
 import math
 
+import attrs
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from mmseqdiff_samplers.analytic import AnalyticDDIM, AnalyticDPM, Gamma, family_of
+from mmseqdiff_samplers.analytic import AnalyticDDIM, AnalyticDPM, Gamma, calibrate, family_of
 from mmseqdiff_samplers.ddim import DDIM
 from mmseqdiff_samplers.ddpm import DDPM
 
 from mmseqdiff import random
 from mmseqdiff.bench.moments import push
+from mmseqdiff.denoiser import WrappedDenoiser
 from mmseqdiff.forward import Prediction
 from mmseqdiff.layout import Layout, Track
 from mmseqdiff.plan import SamplingPlan
+from mmseqdiff.protocols import Denoiser
 from mmseqdiff.recipe import Component
 from mmseqdiff.testing.gaussian import GaussianWorld
 from mmseqdiff.testing.strategies import Arc, latents, layouts, schedules, steps
@@ -23,6 +26,7 @@ LAYOUT = Layout([Track("video", [0, 1, 2]), Track("audio", [0, 1], (), 2)])
 VARIANCE = 0.2
 WORLD = GaussianWorld.random(LAYOUT, coupling=0)
 NONE_GIVEN = ~LAYOUT.valid & False
+DOWN = torch.tensor([8.0, 4.0, 1.0, 0.0], dtype=torch.float64)[:, None, None]
 
 
 def gamma(schedule, level):
@@ -53,14 +57,13 @@ def test_every_marginal_is_exact_whatever_the_steps(path, eta):
 def test_gamma_is_measured_per_modality_family_and_level():
     schedule, keys = Arc(8, 1.5), random.example_keys(0, range(4000))
     given = LAYOUT.stack({"video": torch.tensor([True, False]), "audio": torch.tensor([False])})
-    down = torch.tensor([8.0, 4.0, 1.0, 0.0], dtype=torch.float64)[:, None, None]
     late = LAYOUT.stack(
-        {"video": torch.tensor([[8.0] * 2, [8.0] * 2, [2.0] * 2, [0.0] * 2]), "audio": down[..., 0].float()}
+        {"video": torch.tensor([[8.0] * 2, [8.0] * 2, [2.0] * 2, [0.0] * 2]), "audio": DOWN[..., 0].float()}
     )
     denoiser, clean = WORLD.denoiser(schedule), WORLD.sample(keys)
     sampler = AnalyticDPM()
     for plan in (
-        SamplingPlan(down * LAYOUT.valid, NONE_GIVEN, LAYOUT, 8),
+        SamplingPlan(DOWN * LAYOUT.valid, NONE_GIVEN, LAYOUT, 8),
         SamplingPlan(late.double() * ~given, given, LAYOUT, 8),
     ):
         sampler = sampler.calibrated(denoiser, plan, clean, keys)
@@ -76,6 +79,26 @@ def test_gamma_is_measured_per_modality_family_and_level():
         for table in by_modality.values():
             for level, value in zip(table.levels, table.values):
                 assert value == pytest.approx(gamma(schedule, level), rel=4 * math.sqrt(2 / 4000))
+
+
+def test_gamma_is_measured_as_in_sampling_with_an_estimate_of_the_networks_own():
+    seen = []
+
+    @attrs.frozen(eq=False)
+    class Recording(WrappedDenoiser):
+        denoiser: Denoiser
+
+        def __call__(self, z, t, *, given, keys, self_condition=None):
+            prediction = self.denoiser(z, t, given=given, keys=keys)
+            seen.append((self_condition, prediction.x0))
+            return prediction
+
+    plan, keys = SamplingPlan(DOWN * LAYOUT.valid, NONE_GIVEN, LAYOUT, 8), random.example_keys(0, range(3))
+    calibrate(Recording(WORLD.denoiser(Arc(8, 1.5))), plan, WORLD.sample(keys), keys)
+    assert len(seen) == 2 * plan.steps
+    for (nothing, estimate), (condition, _) in zip(seen[::2], seen[1::2]):
+        assert nothing is None
+        assert all(torch.equal(condition[name], estimate[name]) for name in estimate)
 
 
 def test_a_calibration_is_plain_values_that_a_recipe_can_hold(host):
