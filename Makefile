@@ -23,7 +23,7 @@ test: install
 	$(BIN)/python -m pytest -m "not slow" -n 2 --dist worksteal
 
 check-slow: install
-	$(BIN)/python -m pytest -m slow --device $(DEVICE)
+	$(BIN)/python -m pytest -m "slow or device" --device $(DEVICE)
 
 lint: install
 	$(BIN)/ruff check .

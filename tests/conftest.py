@@ -33,6 +33,12 @@ def pytest_configure(config):
     config.addinivalue_line("filterwarnings", "ignore:Do not use the `random` module inside strategies")
 
 
+def pytest_itemcollected(item):
+    """What takes a device can be chosen by that, so that a GPU's run needs no list of its own."""
+    if "device" in item.fixturenames:
+        item.add_marker("device")
+
+
 @pytest.fixture(scope="session")
 def device(request):
     """Where to run."""
