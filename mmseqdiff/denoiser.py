@@ -4,6 +4,7 @@ import attrs
 
 from mmseqdiff.forward import Prediction, check_prediction_kind
 from mmseqdiff.layout import Layout
+from mmseqdiff.origin import check_latents
 from mmseqdiff.protocols import Backbone, Cells, Denoiser, Keys, Latents, Levels, NoiseSchedule
 
 __all__ = ["NetworkDenoiser", "WrappedDenoiser"]
@@ -44,11 +45,16 @@ class NetworkDenoiser:
         keys: Keys | None = None,
         self_condition: Latents | None = None,
     ) -> Prediction:
-        """The network's prediction at ``(z, t)``; it needs neither ``given`` nor ``keys``."""
+        """The network's prediction at ``(z, t)``; it needs neither ``given`` nor ``keys``.
+
+        Raises:
+            PluginError: if the network's modalities or shapes are not those of ``z``.
+        """
         if self_condition is not None:
             limit = self.self_condition_limit
             self_condition = {name: x0.clamp(-limit, limit) for name, x0 in self_condition.items()}
         value = self.backbone(z, t, self_condition=self_condition)
+        check_latents(self.backbone, "a prediction", value, z)
         return Prediction(value=value, kind=self.kind, z=z, t=t, schedule=self.schedule, layout=self.layout)
 
 

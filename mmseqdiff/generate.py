@@ -19,6 +19,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from mmseqdiff.forward import ForwardProcess, Prediction, normal_latents
+from mmseqdiff.origin import check_latents
 from mmseqdiff.plan import SamplingPlan
 from mmseqdiff.protocols import Denoiser, Latents, Sampler
 from mmseqdiff.timesteps import expand
@@ -36,6 +37,7 @@ def generate(
     given: Latents | None = None,
     dtype: torch.dtype = torch.float32,
     progress: Callable[[Iterable[int]], Iterable[int]] = iter,
+    observe: Callable[..., None] | None = None,
 ) -> dict[str, Tensor]:
     """Samples the cells that the plan moves, conditioned on those it does not.
 
@@ -48,12 +50,14 @@ def generate(
             they hold is never read); needed if the plan has such cells.
         dtype: of the latents.
         progress: wraps the iteration over steps, as ``rich.progress.track`` does.
+        observe: called after every step, with what :func:`mmseqdiff.host.hookspecs.sampling_step` is told.
 
     Returns:
         Latents ``(B, N_m, *grid, channels)``; given cells as they came, bit for bit.
 
     Raises:
         ValueError: if the plan needs latents that ``given`` lacks, or has in another shape.
+        PluginError: if the denoiser or the sampler returns latents of other modalities or shapes.
     """
     sampler = sampler.for_plan(plan)
     layout, device, forward = plan.layout, keys.device, ForwardProcess(denoiser.schedule, plan.layout)
@@ -75,6 +79,7 @@ def generate(
 
         def denoise(z: Latents, t: Tensor, first: list[Prediction] = first) -> Prediction:
             prediction = denoiser(z, t, given=is_given, keys=keys, self_condition=estimate)
+            check_latents(denoiser, "a prediction", prediction.value, start)
             if not first:
                 first.append(prediction)
             return prediction
@@ -84,6 +89,7 @@ def generate(
 
         if falls[r]:
             z, state = sampler.step(z, t, torch.minimum(t, s), denoise=denoise, state=state, noise=noise)
+            check_latents(sampler, "latents", z, start)
             for name, fell in layout.split(s < t).items():
                 estimate[name] = torch.where(expand(fell, z[name]), first[0].x0[name].to(dtype), estimate[name])
         if rises[r]:
@@ -91,6 +97,9 @@ def generate(
             state = sampler.reset(state, s > t)
             for name, rose in layout.split(s > t).items():
                 estimate[name] = torch.where(expand(rose, z[name]), 0, estimate[name])
+        if observe is not None:
+            copies = {name: value.clone() for name, value in z.items()}
+            observe(step=r + 1, steps=plan.steps, levels=plan.levels[r + 1].clone(), latents=copies)
     return z
 
 

@@ -17,6 +17,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from mmseqdiff.layout import Interval, Track
+from mmseqdiff.origin import check_shape
 from mmseqdiff.protocols import Codec, MediaFormat
 
 __all__ = ["Modality", "Statistics"]
@@ -87,14 +88,23 @@ class Modality:
         Raises:
             mmseqdiff.errors.MediaError: if the file cannot give it.
         """
-        return self.format.read(path, start, seconds)
+        signal = self.format.read(path, start, seconds)
+        check_shape(self.format, f"a signal of {path}", signal, self.format.shape(seconds))
+        return signal
 
     @torch.no_grad()
     def encode_raw(
         self, signal: Float[Tensor, "batch time ..."], known: Sequence[Interval] | None = None
     ) -> Float[Tensor, "batch segment ..."]:
-        """Raw latents of a signal, as the codec makes them; ``known`` as in :meth:`encode`."""
-        return self.codec.encode(signal if known is None else self.format.fill(signal, known))
+        """Raw latents of a signal, as the codec makes them; ``known`` as in :meth:`encode`.
+
+        Raises:
+            PluginError: if the latents do not have the shape of the codec's own track.
+        """
+        raw = self.codec.encode(signal if known is None else self.format.fill(signal, known))
+        track = self.codec.track("latents", tuple(signal.shape[1:]), self.format.rate)
+        check_shape(self.codec, "latents", raw, (len(signal), *track.shape))
+        return raw
 
     @torch.no_grad()
     def encode(

@@ -24,10 +24,11 @@ from torch import Tensor
 from mmseqdiff import random
 from mmseqdiff.assembly import Assembly
 from mmseqdiff.data.media import write_clip
-from mmseqdiff.errors import UserError
+from mmseqdiff.errors import PluginError, UserError
 from mmseqdiff.generate import generate
 from mmseqdiff.host import Host, load_plugins
 from mmseqdiff.layout import Layout
+from mmseqdiff.origin import check_shape, origin
 from mmseqdiff.plan import PlanError, SamplingPlan
 from mmseqdiff.protocols import MediaFormat, NoiseSchedule, Sampler, Task
 from mmseqdiff.recipe import Component, Recipe
@@ -78,21 +79,26 @@ def plan_task(
 
     Raises:
         UserError: if the task or the plan does not fit the model, or nothing is left to generate.
+        PluginError: if the task or the plan returns something else than its contract says.
     """
     component = plan or recipe.sampling.plan
     if steps is not None:
         component = Component(component.name, {**component.parameters, "steps": steps})
     try:
         given = task.given(layout)
+        check_shape(task, "given cells", given, (layout.M, layout.N))
     except (ValueError, KeyError) as error:
         raise UserError(f"the task does not fit the model: {error.args[0]}") from error
     if not (layout.valid & ~given).any():
         raise UserError("the task gives every cell, so there is nothing to generate")
     maker = component.build(host, "plan")
     try:
-        return maker(layout, given, num_levels=schedule.num_levels)
+        made = maker(layout, given, num_levels=schedule.num_levels)
     except (PlanError, ValueError, KeyError) as error:
         raise UserError(f"the plan {component.name!r} does not fit: {error.args[0]}") from error
+    if not isinstance(made, SamplingPlan):
+        raise PluginError(f"{origin(maker)} returned {type(made).__name__}, expected a SamplingPlan")
+    return made
 
 
 @attrs.frozen(eq=False)
@@ -209,7 +215,8 @@ class Pipeline:
         if guide is not None:
             guidance_ = guide.build(host, "guidance")
             stepper, denoiser = guidance_.sampler(stepper, denoiser), guidance_(denoiser)
-        return generate(denoiser, stepper, plan, keys.to(self.device), given=given, progress=progress)
+        observe = host.listener("sampling_step")
+        return generate(denoiser, stepper, plan, keys.to(self.device), given=given, progress=progress, observe=observe)
 
     def generate(
         self,

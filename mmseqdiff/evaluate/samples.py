@@ -13,9 +13,11 @@ from jaxtyping import Bool
 from torch import Tensor
 
 from mmseqdiff import random
+from mmseqdiff.errors import PluginError
 from mmseqdiff.evaluate.clips import RealClip, stack
 from mmseqdiff.evaluate.paired import PairedTest
 from mmseqdiff.layout import Track
+from mmseqdiff.origin import origin
 from mmseqdiff.pipeline import Pipeline
 from mmseqdiff.plan import SamplingPlan
 from mmseqdiff.protocols import Comparison, Metric, Task
@@ -96,13 +98,19 @@ def measure_samples(
     """Metric → value → each generated clip beside its own real clip, and beside the next one's."""
     results = {}
     for name, metric in metrics.items():
-        own = [metric(comparison) for comparison in comparisons]
-        other = [
-            metric(comparison.beside(comparisons[(n + 1) % len(comparisons)]))
-            for n, comparison in enumerate(comparisons)
+        others = [
+            comparison.beside(comparisons[(n + 1) % len(comparisons)]) for n, comparison in enumerate(comparisons)
         ]
+        own, other = ([_measure(metric, comparison) for comparison in each] for each in (comparisons, others))
         results[name] = {
             value: PairedTest([row[value] for row in own], [row[value] for row in other], better)
             for value, better in metric.better.items()
         }
     return results
+
+
+def _measure(metric: Metric, comparison: Comparison) -> dict[str, float]:
+    values = metric(comparison)
+    if values.keys() != metric.better.keys():
+        raise PluginError(f"{origin(metric)} returned {sorted(values)}, expected {sorted(metric.better)}")
+    return values

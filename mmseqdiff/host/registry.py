@@ -1,22 +1,29 @@
 """Finds the plugins, keeps what they declare, and builds it by name.
 
 The host is strict: a hook name that does not exist, a name taken twice, a kind that does not exist, an unknown
-parameter or a parameter of the wrong type is an error that says so. One that fails to import or to register is
-reported in :attr:`Host.failures` and does not take the others down. Nothing is imported before it is built.
+parameter or a parameter of the wrong type is an error that says so. A plugin that fails to import or to register, or whose
+distribution requires another version of mmseqdiff, is reported in :attr:`Host.failures` and in a warning, and does not
+take the others down. Nothing is imported before it is built.
 """
 
 import importlib
+import importlib.metadata
+import logging
+import os
 import re
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 import attrs
 import entrypoints
 import pluggy
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from mmseqdiff.errors import PluginError
 from mmseqdiff.host import hookspecs
+from mmseqdiff.host.listener import Listener
 from mmseqdiff.values import closest, message
 
 __all__ = ["KINDS", "Host", "Registration", "load_plugins"]
@@ -27,6 +34,7 @@ KINDS = (
 )  # fmt: skip
 """What a plugin can bring."""
 
+_LOGGER = logging.getLogger("mmseqdiff")
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
 _ADDRESS = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 
@@ -68,6 +76,7 @@ class Host:
         self.failures: dict[str, str] = {}
         """Plugin → why it could not be loaded."""
         self._registrations: dict[tuple[str, str], Registration] = {}
+        self._origins: dict[str, str] = {}
 
     def add_plugin(self, plugin: object, name: str, distribution: str = "", version: str = "") -> None:
         """Registers a plugin: a module or object with a ``register`` hook.
@@ -77,10 +86,8 @@ class Host:
                 that it declared is kept.
         """
         if self.manager.has_plugin(name):
-            first = [f", of {entry.origin}" for entry in self.registrations() if entry.plugin == name][:1]
-            raise PluginError(
-                f"{distribution or 'a plugin added by hand'}: there is already a plugin named {name!r}{''.join(first)}"
-            )
+            raise PluginError(f"{distribution or 'a plugin added by hand'}: there is already {self._origins[name]}")
+        origin = f"plugin {name!r}" + (f" of {distribution} {version}" if distribution else "")
         found: dict[tuple[str, str], Registration] = {}
 
         def add(kind: str, name_: str, address: str, *, summary: str = "") -> None:
@@ -94,13 +101,14 @@ class Host:
             # Each plugin is called by itself, so that one that raises harms no other.
             others = [other for other in self.manager.get_plugins() if other is not plugin]
             self.manager.subset_hook_caller("register", others)(add=add)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             if self.manager.has_plugin(name):
                 self.manager.unregister(name=name)
             if isinstance(error, PluginError):
                 raise
-            raise PluginError(f"plugin {name!r}: {type(error).__name__}: {error}") from error
+            raise PluginError(f"{origin}: {type(error).__name__}: {error}") from error
         self._registrations.update(found)
+        self._origins[name] = origin
 
     def _check(self, entry: Registration, found: dict[tuple[str, str], Registration]) -> None:
         where = f"{entry.origin}: {entry.kind} {entry.name!r}"
@@ -137,11 +145,19 @@ class Host:
             raise PluginError(f"there is no kind {kind!r}; {closest(kind, KINDS)}")
         entry = self._registrations.get((kind, name))
         if entry is None:
-            reasons = "".join(
-                f"\n  plugin {plugin!r} could not be loaded: {why}" for plugin, why in self.failures.items()
-            )
+            reasons = "".join(f"\n  left out: {why}" for why in self.failures.values())
             raise PluginError(f"there is no {kind} named {name!r}; {closest(name, self.names(kind))}{reasons}")
         return entry
+
+    def listener(self, event: str) -> Listener | None:
+        """What tells an event to every plugin that listens to it, or None if none does; to be asked for before a loop."""
+        listening = [each.plugin for each in getattr(self.manager.hook, event).get_hookimpls()]
+        plugins, callers = self.manager.list_name_plugin(), {}
+        for name, plugin in plugins:
+            if plugin in listening:
+                others = [other for _, other in plugins if other is not plugin]
+                callers[self._origins[name]] = self.manager.subset_hook_caller(event, others)
+        return Listener(event, callers) if callers else None
 
     def load(self, kind: str, name: str) -> Callable[..., Any]:
         """Imports the class or function behind a name.
@@ -183,26 +199,66 @@ class Host:
             raise PluginError(f"{where}: {message(error)}") from error
 
 
-def load_plugins(only: Callable[[str], bool] = lambda name: True) -> Host:
-    """A host with every installed plugin: all entry points of the group ``mmseqdiff``.
+def load_plugins(only: Collection[str] | None = None) -> Host:
+    """A host with the installed plugins: the entry points of the group ``mmseqdiff``.
 
     Args:
-        only: a filter on the entry points' names.
+        only: names of entry points; where None, those that the environment variable ``MMSEQDIFF_PLUGINS`` lists, separated by
+            commas, or all of them where it is not set.
+
+    Raises:
+        PluginError: if one of these names is not installed.
     """
-    host = Host()
-    for point in sorted(entrypoints.get_group_all(hookspecs.ENTRY_POINT_GROUP), key=lambda point: point.name):
-        if not only(point.name):
-            continue
-        try:
-            plugin = point.load()
-            if not isinstance(plugin, types.ModuleType) and not hasattr(plugin, "register"):
-                raise PluginError("an entry point should name a module or object with a 'register' hook")
-            distribution = point.distro
-            # The name on disk has underscores; the one people install has dashes.
-            name, version = (distribution.name.replace("_", "-"), distribution.version) if distribution else ("", "")
-            host.add_plugin(plugin, point.name, name, version)
-        except Exception as error:
-            host.failures[point.name] = (
-                str(error) if isinstance(error, PluginError) else f"{type(error).__name__}: {error}"
+    points = sorted(entrypoints.get_group_all(hookspecs.ENTRY_POINT_GROUP), key=lambda point: point.name)
+    listed = os.environ.get("MMSEQDIFF_PLUGINS", "")
+    where = "MMSEQDIFF_PLUGINS" if only is None else "load_plugins"
+    if only is None and listed.strip():
+        only = [name.strip() for name in listed.split(",") if name.strip()]
+    for name in only or ():
+        if name not in {point.name for point in points}:
+            raise PluginError(
+                f"{where}: no plugin named {name!r} is installed; {closest(name, [point.name for point in points])}"
             )
+    host = Host()
+    for point in points:
+        if only is None or point.name in only:
+            _load(host, point)
     return host
+
+
+def _load(host: Host, point: entrypoints.EntryPoint) -> None:
+    """Adds one entry point's plugin, or says why not."""
+    distribution = point.distro
+    # The name on disk has underscores; the one people install has dashes.
+    name, version = (distribution.name.replace("_", "-"), distribution.version) if distribution else ("", "")
+    try:
+        _check_requirement(name)
+        plugin = point.load()
+        if not isinstance(plugin, types.ModuleType) and not hasattr(plugin, "register"):
+            raise PluginError("an entry point should name a module or object with a 'register' hook")
+        host.add_plugin(plugin, point.name, name, version)
+    except (Exception, SystemExit) as error:
+        reason = str(error) if isinstance(error, PluginError) else f"{type(error).__name__}: {error}"
+        if not name or name not in reason:
+            reason = f"plugin {point.name!r} of {name} {version}: {reason}"
+        host.failures[point.name] = reason
+        _LOGGER.warning("left out: %s", reason)
+
+
+def _check_requirement(distribution: str) -> None:
+    """Refuses a distribution that requires another version of the core, which pip only warns of.
+
+    Raises:
+        PluginError: naming both versions.
+    """
+    try:
+        installed = importlib.metadata.version("mmseqdiff")
+        stated = importlib.metadata.requires(distribution) or []
+    except (importlib.metadata.PackageNotFoundError, ValueError):  # run from sources that nothing has installed
+        return
+    for requirement in map(Requirement, stated):
+        applies = requirement.marker is None or requirement.marker.evaluate({"extra": ""})
+        if canonicalize_name(requirement.name) != "mmseqdiff" or not applies:
+            continue
+        if not requirement.specifier.contains(installed, prereleases=True):
+            raise PluginError(f"it requires {requirement}, but mmseqdiff {installed} is installed; upgrade one of them")

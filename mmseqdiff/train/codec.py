@@ -30,7 +30,7 @@ from mmseqdiff.protocols import Codec
 from mmseqdiff.recipe import CodecTraining, Recipe
 from mmseqdiff.train import checkpoint
 from mmseqdiff.train.checkpoint import codec_hash
-from mmseqdiff.train.loop import Trainer
+from mmseqdiff.train.loop import Listen, Trainer
 from mmseqdiff.train.optimisation import Optimisation
 from mmseqdiff.train.signals import Signals
 from mmseqdiff.train.table import Table
@@ -101,7 +101,13 @@ def train_codec(
         "codec_training": described["codec_training"][modality],
         "data": {"files": len(signals.files), "length": sum(signals.lengths)},
     }
-    shared: dict[str, Any] = {"signals": training_files, "held_out": held_out, "training": training, "console": console}
+    shared: dict[str, Any] = {
+        "signals": training_files,
+        "held_out": held_out,
+        "training": training,
+        "console": console,
+        "listener": host.listener,
+    }
     if training.image_steps:
         stage = _stage(codec.image_codec().to(device), out / "image", description, length=1, images=True, **shared)
         if not stage.run():
@@ -148,6 +154,7 @@ def _stage(
     length: int,
     images: bool,
     console: Console,
+    listener: Listen,
 ) -> Trainer:
     """The training of one stage: on single frames, or on clips."""
     device, seed = next(module.parameters()).device, training.seed
@@ -186,6 +193,7 @@ def _stage(
         describe_batch=describe_batch,
         actions=((training.checkpoint_every, measure),) if measurable else (),
         console=console,
+        listener=listener,
     )
 
 

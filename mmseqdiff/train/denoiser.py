@@ -134,6 +134,7 @@ def train_denoiser(
         actions=actions,
         console=console,
         world=world,
+        listener=host.listener,
     ).run()
 
 

@@ -34,13 +34,16 @@ from mmseqdiff.train.optimisation import Optimisation
 from mmseqdiff.train.parallel import World
 from mmseqdiff.train.table import Table
 
-__all__ = ["Action", "Objective", "Trainer"]
+__all__ = ["Action", "Listen", "Objective", "Trainer"]
 
 LOG_EVERY = 25
 """Steps between two looks at the numbers on the device."""
 
 Objective = Callable[[int, range], tuple[Tensor, Table]]
 """``(step, positions in the global batch)`` → the mean loss over these examples, and what to log."""
+
+Listen = Callable[[str], Callable[..., None] | None]
+"""Event → what tells it to whoever listens, or None; as :meth:`mmseqdiff.host.Host.listener`."""
 
 Action = Callable[[int, nn.Module], Mapping[str, float]]
 """``(steps done, averaged module)`` → scalars to log; validation, for example."""
@@ -82,6 +85,7 @@ class Trainer:
         actions: ``(period, action)``: what to do every so many steps.
         console: where progress goes.
         world: the processes that share the work.
+        listener: who is told of steps and checkpoints.
         average: the averaged module.
         step: steps done.
     """
@@ -95,6 +99,7 @@ class Trainer:
     actions: Sequence[tuple[int, Action]] = ()
     console: Console = attrs.field(factory=Console)
     world: World = attrs.field(factory=World)
+    listener: Listen = lambda event: None
     average: Average = attrs.field(init=False)
     step: int = attrs.field(init=False, default=0)
     _optimizer: torch.optim.AdamW = attrs.field(init=False)
@@ -158,6 +163,9 @@ class Trainer:
         from torch.utils.tensorboard import SummaryWriter  # takes seconds to import, and only training needs it
 
         total, leads = self.optimisation.steps, self.world.rank == 0
+        on_step, on_checkpoint = (
+            self.listener(event) if leads else None for event in ("training_step", "checkpoint_saved")
+        )
         with ExitStack() as stack:
             writer = None
             if leads:
@@ -172,6 +180,8 @@ class Trainer:
                 save = stop or self.step == total or self.step % self.optimisation.checkpoint_every == 0
                 if save or self.step % LOG_EVERY == 0:
                     scalars = self._look()
+                    if on_step is not None:
+                        on_step(run=self.folder, step=self.step, scalars=dict(scalars))
                     progress.update(task, description=f"loss {scalars['loss']:.4f}")
                     _write(writer, scalars, self.step)
                 if save and leads:
@@ -179,6 +189,8 @@ class Trainer:
                     self._say(
                         f"step {self.step} of {total}: loss {scalars['loss']:.4f}, about {left} left, saved in {path}"
                     )
+                    if on_checkpoint is not None:
+                        on_checkpoint(run=self.folder, step=self.step, checkpoint=path)
                 if stop:
                     break
                 for period, action in self.actions:

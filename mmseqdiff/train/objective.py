@@ -31,6 +31,7 @@ from mmseqdiff import random
 from mmseqdiff.denoiser import NetworkDenoiser
 from mmseqdiff.forward import ForwardProcess, Prediction, normal_latents
 from mmseqdiff.layout import Layout
+from mmseqdiff.origin import check_shape
 from mmseqdiff.protocols import Denoiser, Latents, NoiseSchedule, TimestepPolicy
 from mmseqdiff.timesteps import expand
 from mmseqdiff.train.table import Table
@@ -114,9 +115,13 @@ class DenoisingObjective:
 
         Returns:
             The mean over these examples, and a table of the cells' errors by modality, level and policy component.
+
+        Raises:
+            PluginError: if the policy's timesteps have a wrong shape.
         """
         policy_keys = random.fold(keys, "policy")
         t = self.policy.sample(self.layout, policy_keys, num_levels=self.schedule.num_levels)
+        check_shape(self.policy, "timesteps", t, (len(keys), self.layout.M, self.layout.N))
         noise = normal_latents(self.layout, keys, "noise")
         z = ForwardProcess(self.schedule, self.layout).corrupt(z0, noise, t)  # Eq. (1)
         prediction = self.denoiser(z, t, self_condition=self._self_condition(z, t, keys))

@@ -147,9 +147,7 @@ def test_a_name_taken_twice_names_both_distributions():
 def test_a_second_plugin_of_the_same_name_does_not_push_out_the_first():
     host, first = Host(), plugin(("policy", "first", "a:b"))
     host.add_plugin(first, "same", "mmseqdiff-one", "1.0")
-    with pytest.raises(
-        PluginError, match="mmseqdiff-two: there is already a plugin named 'same', of mmseqdiff-one 1.0"
-    ):
+    with pytest.raises(PluginError, match="mmseqdiff-two: there is already plugin 'same' of mmseqdiff-one 1.0"):
         host.add_plugin(plugin(("policy", "second", "a:b")), "same", "mmseqdiff-two", "2.0")
     assert host.manager.get_plugin("same") is first
     assert host.names("policy") == ["first"]
@@ -184,10 +182,11 @@ def test_a_plugin_that_fails_to_load_is_reported_and_takes_no_other_down(tmp_pat
     assert host.registration("metric", "ours").origin == "mmseqdiff-c-good 0.3"
     assert "linear" in host.names("schedule")
     with pytest.raises(
-        PluginError, match=r"(?s)no metric named 'hours'; did you mean 'ours'\?.*'a_broken' could not be loaded: Mod"
+        PluginError,
+        match=r"(?s)no metric named 'hours'; did you mean 'ours'\?.*left out: plugin 'a_broken' of mmseqdiff-a-broken 0.3: Mod",
     ):
         host.build("metric", "hours")
-    assert load_plugins(only=lambda name: name == "c_good").names("schedule") == []
+    assert load_plugins(["c_good"]).names("schedule") == []
 
 
 def test_parameters_become_what_annotations_say(probes):
@@ -254,3 +253,43 @@ def test_wrong_parameters_are_refused_with_their_place(probes, parameters, messa
 def test_what_cannot_be_built_is_said(probes, kind, name, parameters, message):
     with pytest.raises(PluginError, match=message):
         probes.build(kind, name, **parameters)
+
+
+def test_only_the_plugins_that_the_environment_lists_are_loaded(monkeypatch):
+    monkeypatch.setenv("MMSEQDIFF_PLUGINS", "noise, samplers")
+    host = load_plugins()
+    assert {entry.plugin for entry in host.registrations()} == {"noise", "samplers"}
+    monkeypatch.setenv("MMSEQDIFF_PLUGINS", "noise,sampler")
+    with pytest.raises(
+        PluginError, match="MMSEQDIFF_PLUGINS: no plugin named 'sampler' is installed; did you mean 'samplers'"
+    ):
+        load_plugins()
+    assert {entry.plugin for entry in load_plugins(["avdit"]).registrations()} == {"avdit"}, "an argument comes first"
+    monkeypatch.setenv("MMSEQDIFF_PLUGINS", "")
+    assert len({entry.plugin for entry in load_plugins().registrations()}) > 5
+
+
+@pytest.mark.parametrize(
+    ("requirement", "fits"),
+    [
+        ("mmseqdiff>=0.1,<0.2", True),
+        ("mmseqdiff>=7", False),
+        ("MMSeqDiff<0.1", False),
+        ('mmseqdiff>=7; extra == "later"', True),
+        ("mmseqdiff-noise>=7", True),
+    ],
+)
+def test_a_plugin_for_another_version_of_the_core_is_left_out(tmp_path, monkeypatch, caplog, requirement, fits):
+    good = "from mmseqdiff.host import hookimpl\n@hookimpl\ndef register(add):\n  add('metric', 'ours', 'probe_plugin:Probe')\n"
+    distribution(tmp_path, "mmseqdiff-later", "later", good)
+    metadata = tmp_path / "mmseqdiff_later-0.3.dist-info" / "METADATA"
+    metadata.write_text(metadata.read_text() + f"Requires-Dist: {requirement}\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    host = load_plugins()
+    assert ("ours" in host.names("metric")) == fits
+    assert set(host.failures) == (set() if fits else {"later"})
+    if not fits:
+        version = importlib.metadata.version("mmseqdiff")
+        said = f"plugin 'later' of mmseqdiff-later 0.3: it requires {requirement}, but mmseqdiff {version} is installed"
+        assert host.failures["later"].startswith(said)
+        assert [record.message for record in caplog.records] == [f"left out: {host.failures['later']}"]
