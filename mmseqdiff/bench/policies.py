@@ -81,10 +81,10 @@ class PolicyBench:
     per_task: bool = False
     seeds: tuple[int, ...] = (0,)
     steps: int = 4000
-    batch_size: int = 128
+    batch_size: int = 64
     learning_rate: float = 2e-3
-    layers: int = 4
-    dimension: int = 96
+    layers: int = 2
+    dimension: int = 64
     examples: int = EXAMPLES
     sampling_steps: int = 50
     console: Console = attrs.field(factory=Console)
