@@ -4,6 +4,7 @@ A recipe names plugins and their parameters; it holds no tensor and imports no p
 every checkpoint's manifest, so that training and generating cannot disagree.
 """
 
+import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
@@ -70,14 +71,14 @@ class Component:
 
     @classmethod
     def parse(cls, text: str) -> "Component":
-        """A component as the command line has it: ``ddim``, or ``ddim:eta=0.5`` with more after commas.
+        """A component as the command line has it: ``ddim``, or ``cfg:weight=2,interval=[0.2,0.8]``.
 
         Raises:
             RecipeError: if the text does not read so.
         """
         name, _, listing = text.partition(":")
         parameters: dict[str, Any] = {}
-        for part in filter(None, listing.split(",")):
+        for part in filter(None, re.split(r",(?=[\w.-]+=)", listing)):  # not at the commas of a list
             _override(parameters, part)
         return cls(name, parameters)
 

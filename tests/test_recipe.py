@@ -184,3 +184,17 @@ def test_recipes_load_by_file_and_by_name(host, tmp_path):
         load_recipe(host, str(tmp_path / "missing.toml"))
     with pytest.raises(PluginError, match="there is no recipe named 'avdit-420'; did you mean 'avdit-420m'"):
         load_recipe(host, "avdit-420")
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "parameters"),
+    [
+        ("ddim", "ddim", {}),
+        ("ddim:eta=0.5", "ddim", {"eta": 0.5}),
+        ("cfg:interval=[0.2,0.8],weight=2", "cfg", {"interval": [0.2, 0.8], "weight": 2}),
+        ("matrix:rows=[[1,0],[0,0]],note=a", "matrix", {"rows": [[1, 0], [0, 0]], "note": "a"}),
+        ("coupled:shifts.audio=2,shifts.video=0.5", "coupled", {"shifts": {"audio": 2, "video": 0.5}}),
+    ],
+)
+def test_a_component_is_read_from_one_word(text, name, parameters):
+    assert Component.parse(text) == Component(name, parameters)

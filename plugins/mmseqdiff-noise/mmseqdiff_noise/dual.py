@@ -1,4 +1,4 @@
-"""Two levels in one example: a few cells are cleaner than the rest (self-flow's dual-timestep training).
+"""Two levels in one example: a few cells are cleaner than the rest (dual-timestep scheduling, arXiv:2603.06507).
 
 With U units, a unit being the cells of one modality that share a segment, and K = floor(share · U):
 
