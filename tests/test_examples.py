@@ -3,9 +3,12 @@
 import runpy
 import subprocess
 import sys
+from fractions import Fraction
 from pathlib import Path
 
 import pytest
+
+import mmseqdiff
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
@@ -37,3 +40,11 @@ def test_a_conditional_mask_has_its_properties():
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout
     assert "1 passed" in done.stdout
+
+
+def test_a_long_clip_is_written_to_the_last_frame_and_sample(tmp_path):
+    out = tmp_path / "long.mp4"
+    written = load("sample_long.py")["main"](4, out, steps=2)
+    assert written == {"video": 32, "audio": 64000}, "8 frames and 16,000 samples a second"
+    signal = mmseqdiff.load().assembly.modalities["video"].format.read(out, Fraction(0), Fraction(4))
+    assert signal.shape[0] == 32
