@@ -222,13 +222,16 @@ class PolicyBench:
         return found
 
     def _samples(self) -> dict[str, dict[str, SampleErrors]]:
-        """The baselines on the vanilla model, and what to hold them against, for every task that gives something."""
+        """The baselines on the vanilla model, and what to hold them against, for every task that gives something.
+
+        The exact denoiser's row is what the sampler's steps leave, that of exact draws what so many samples leave.
+        """
         baselines = [name for name in BASELINES if name in self.host.names("guidance")]
         if not baselines or not {"vanilla", "monl"} <= set(self.policies):
             return {}
         models = {name: self._denoiser(self.train(Component(name), self.seeds[0])) for name in ("vanilla", "monl")}
         rows = {f"vanilla + {name}": self.host.build("guidance", name)(models["vanilla"]) for name in baselines}
-        rows |= {"monl": models["monl"]}
+        rows |= {"monl": models["monl"], "exact denoiser": self.world.denoiser(self.schedule, "epsilon")}
         found: dict[str, dict[str, SampleErrors]] = {row: {} for row in (*rows, "exact draws")}
         for task in TASKS:
             given = self.host.build("task", task).given(self.world.layout)

@@ -138,7 +138,7 @@ class WithBaseline(Host):
 def test_baselines_are_measured_on_samples_where_they_are_installed(host, tmp_path):
     bench = PolicyBench(host=WithBaseline(host), folder=tmp_path, policies=("vanilla", "monl"), **TINY)
     report = bench()
-    assert list(report.samples) == ["vanilla + replacement", "monl", "exact draws"]
+    assert list(report.samples) == ["vanilla + replacement", "monl", "exact denoiser", "exact draws"]
     for tasks in report.samples.values():
         assert list(tasks) == ["a2v", "v2a", "continue", "inpaint"]
     assert report.samples["exact draws"]["a2v"].covariance < report.samples["monl"]["a2v"].covariance
