@@ -25,7 +25,7 @@ from torch import Tensor
 from mmseqdiff.forward import ForwardProcess, Prediction, normal_latents
 from mmseqdiff.plan import SamplingPlan
 from mmseqdiff.protocols import Denoise, Denoiser, Keys, Latents, Levels, Noise, Sampler, State
-from mmseqdiff_samplers.transition import Transition, combine
+from mmseqdiff.transition import Transition, combine
 
 __all__ = ["AnalyticDDIM", "AnalyticDPM", "Gamma", "calibrate", "family_of"]
 

@@ -9,7 +9,7 @@ eta = 0 is deterministic, and needs no noise; eta = 1 is DDPM with the posterior
 import attrs
 
 from mmseqdiff.protocols import Denoise, Latents, Levels, Noise, Sampler, State
-from mmseqdiff_samplers.transition import Transition, combine
+from mmseqdiff.transition import Transition, combine
 
 __all__ = ["DDIM"]
 

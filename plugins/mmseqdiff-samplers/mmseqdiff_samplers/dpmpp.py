@@ -14,9 +14,9 @@ from abc import abstractmethod
 import attrs
 
 from mmseqdiff.protocols import Denoise, Latents, Levels, Noise, State
+from mmseqdiff.transition import combine
 from mmseqdiff_samplers.exponential import Span, choose, quadrature
 from mmseqdiff_samplers.history import History, MultistepSampler
-from mmseqdiff_samplers.transition import combine
 
 __all__ = ["DPMPP2M", "DPMPP3M", "DPMPPSDE2M"]
 

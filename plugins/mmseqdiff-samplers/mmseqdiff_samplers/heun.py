@@ -14,7 +14,7 @@ import attrs
 import torch
 
 from mmseqdiff.protocols import Denoise, Latents, Levels, Noise, Sampler, State
-from mmseqdiff_samplers.transition import Transition, combine
+from mmseqdiff.transition import Transition, combine
 
 __all__ = ["Heun"]
 

@@ -22,9 +22,9 @@ from mmseqdiff.forward import Prediction
 from mmseqdiff.layout import Layout
 from mmseqdiff.protocols import Denoise, Latents, Levels, Noise, State
 from mmseqdiff.timesteps import expand
+from mmseqdiff.transition import combine
 from mmseqdiff_samplers.exponential import Span, choose, quadrature
 from mmseqdiff_samplers.history import History, MultistepSampler
-from mmseqdiff_samplers.transition import combine
 
 __all__ = ["UniPC"]
 

@@ -17,7 +17,6 @@ from mmseqdiff_noise.plans import Full
 from mmseqdiff_noise.tasks import a2v, continuation, inpainting, joint
 from mmseqdiff_samplers.ddim import DDIM
 from mmseqdiff_samplers.ddpm import DDPM
-from mmseqdiff_samplers.transition import Transition
 
 from mmseqdiff import random
 from mmseqdiff.forward import Prediction
@@ -25,6 +24,7 @@ from mmseqdiff.layout import Layout, Track
 from mmseqdiff.plan import SamplingPlan
 from mmseqdiff.testing.gaussian import GaussianWorld
 from mmseqdiff.testing.strategies import Arc, keys, latents, layouts, schedules, steps
+from mmseqdiff.transition import Transition
 
 LAYOUT = Layout([Track("video", [0, 1, 2]), Track("audio", [0, "0.5", 1, 2])])
 WORLD = GaussianWorld.random(LAYOUT, seed=5)
