@@ -20,13 +20,19 @@ _HOMES = {
 }
 """Public names are imported when they are first used, so that listing plugins does not import torch."""
 
-if os.environ.get("MMSEQDIFF_TYPECHECK") == "1":
+
+def check_types() -> None:
+    """Checks the types of all that is imported from here on; done at import where MMSEQDIFF_TYPECHECK is 1."""
     from jaxtyping import install_import_hook
 
     install_import_hook(
         ["mmseqdiff", *filter(None, os.environ.get("MMSEQDIFF_TYPECHECK_ALSO", "").split(","))],
         "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))",  # an int is a float, as in PEP 484
     )
+
+
+if os.environ.get("MMSEQDIFF_TYPECHECK") == "1":
+    check_types()
 
 
 def __getattr__(name: str) -> Any:

@@ -77,7 +77,11 @@ class NoiseSchedule(Protocol):
 
 @runtime_checkable
 class TimestepPolicy(Protocol):
-    """A distribution over timestep matrices, used in training (arXiv:2405.13762 §3.2)."""
+    """A distribution over timestep matrices, used in training (arXiv:2405.13762 §3.2).
+
+    A policy may state ``marginal(num_levels)``: ``(T,)`` probabilities of the levels 1 … T, of every cell while it is not
+    clean, or None. Its contract then holds it to that.
+    """
 
     def sample(self, layout: Layout, keys: Keys, *, num_levels: int) -> Levels:
         """One matrix per key; whole numbers in 1 … num_levels for cells to denoise, 0 for clean cells and padding."""
@@ -245,7 +249,11 @@ class Backbone(Protocol):
 
 @runtime_checkable
 class Codec(Protocol):
-    """Latents ↔ signal: an ``nn.Module``. Latents are raw (not normalised) and continuous."""
+    """Latents ↔ signal: an ``nn.Module``. Latents are raw (not normalised) and continuous.
+
+    A codec may say ``causal = True``: no latent follows from frames after the end of its segment, and no frame from latents
+    after its own. Its contract then holds it to that.
+    """
 
     def segments(self, length: int) -> int:
         """N_m for a signal of ``length`` frames or samples.

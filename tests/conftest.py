@@ -1,11 +1,13 @@
 """Set up before mmseqdiff is first imported: checked types, one thread, quick Hypothesis profiles, ``--device``."""
 
 import os
+import sys
 from pathlib import Path
 
 PLUGINS = sorted(folder.name for folder in (Path(__file__).parents[1] / "plugins").glob("*/mmseqdiff_*"))
-os.environ.setdefault("MMSEQDIFF_TYPECHECK", "1")
 os.environ.setdefault("MMSEQDIFF_TYPECHECK_ALSO", ",".join(PLUGINS))
+if os.environ.setdefault("MMSEQDIFF_TYPECHECK", "1") == "1" and "mmseqdiff" in sys.modules:
+    sys.modules["mmseqdiff"].check_types()  # its pytest plugin, which is nothing but fixtures, was imported before
 
 import hypothesis  # noqa: E402
 import pytest  # noqa: E402
@@ -21,6 +23,7 @@ hypothesis.settings.register_profile(
     suppress_health_check=[hypothesis.HealthCheck.function_scoped_fixture, hypothesis.HealthCheck.too_slow],
 )
 hypothesis.settings.register_profile("thorough", parent=hypothesis.settings.get_profile("default"), max_examples=400)
+hypothesis.settings.register_profile("quick", parent=hypothesis.settings.get_profile("default"), max_examples=3)
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
 

@@ -13,7 +13,7 @@ from mmseqdiff.layout import Layout, Track
 from mmseqdiff.plan import SamplingPlan
 from mmseqdiff.protocols import Denoiser, Sampler
 from mmseqdiff.testing.cellwise import CellwiseDenoiser
-from mmseqdiff.testing.laws import bits
+from mmseqdiff.testing.contracts import bits
 from mmseqdiff.testing.strategies import Arc, given_cells, keys, latents, layouts, plans, schedules
 
 LAYOUT = Layout([Track("video", [0, 1, 2]), Track("audio", [0, 2], (), 3)])

@@ -7,31 +7,10 @@ from rich.console import Console
 
 from mmseqdiff.assembly import build_modalities
 from mmseqdiff.host import Host
-from mmseqdiff.recipe import Recipe, load_recipe
+from mmseqdiff.testing.tiny import tiny_recipe
 from mmseqdiff.train.codec import save_codec
 from mmseqdiff.train.denoiser import train_denoiser
 from mmseqdiff.train.latents import encode_to_store
-
-OVERRIDES = (
-    "modalities.video.codec.channels=4",
-    "modalities.audio.codec.channels=2",
-    "modalities.audio.codec.latent_channels=4",
-    "backbone.layers=1",
-    "backbone.dimension=32",
-    "backbone.heads=2",
-    "training.steps=2",
-    "training.batch_size=2",
-    "training.precision=float32",
-    "training.checkpoint_every=2",
-    "training.validate_every=1000",
-    "sampling.plan.steps=3",
-)
-"""What makes ``avdit-demo`` tiny."""
-
-
-def tiny_recipe(host: Host, *overrides: str) -> Recipe:
-    """``avdit-demo``, tiny, with further overrides."""
-    return load_recipe(host, "avdit-demo", [*OVERRIDES, *overrides])
 
 
 def tiny_clips(host: Host, folder: Path, count: int = 3) -> Path:

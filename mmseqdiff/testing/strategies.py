@@ -3,13 +3,30 @@
     @given(data=st.data(), layout=layouts())
     def test_mine(data, layout):
         t = data.draw(timesteps(layout, num_levels=1000))
+        task = data.draw(tasks())
+        plan, clean = data.draw(plans(layout, task, num_levels=1000)), data.draw(latents(layout))
 
-Gaussian numbers come from a drawn seed, so that an example shrinks to few cells and a small seed, not to odd floats.
+======================  ==============================================================  ==========================
+``layouts()``           one to three tracks of uneven segments                          one track of one segment
+``timesteps(layout)``   ``(B, M, N)`` levels, whole, fractional, 0 and T                all 0
+``steps(layout)``       levels t, and s <= t                                            nothing moves
+``tasks()``             tasks for any layout, which give any cells but all              nothing is given
+``given_cells(layout)`` the same as ``(M, N)`` booleans                                 nothing is given
+``plans(layout, task)`` plans on which every cell falls in its own way                  one step from T to 0
+``latents(layout)``     standard normal latents, ``(B, N_m, *grid, channels)``          seed 0
+``keys()``              keys of different examples                                      those of seed 0
+``schedules()``         smooth schedules of few levels                                  two levels
+``signals(shape)``      signals ``(B, time, …)`` in [0, 1]                              seed 0
+``comparisons()``       a generated clip beside a real one                              seed 0
+======================  ==============================================================  ==========================
+
+The last column is what a failing example shrinks to. Gaussian numbers come from a drawn seed, so that an example shrinks to few cells and a small seed, not to odd floats.
 """
 
 import math
 from collections.abc import Callable
 from fractions import Fraction
+from pathlib import Path
 from typing import Any
 
 import attrs
@@ -21,11 +38,12 @@ from torch import Tensor
 from mmseqdiff import random
 from mmseqdiff.layout import Layout, Track
 from mmseqdiff.plan import SamplingPlan
-from mmseqdiff.protocols import NoiseSchedule, Task
+from mmseqdiff.protocols import Comparison, NoiseSchedule, Task
 
 __all__ = [
     "Arc",
     "GivenCells",
+    "comparisons",
     "given_cells",
     "halting_plans",
     "keys",
@@ -33,6 +51,7 @@ __all__ = [
     "layouts",
     "plans",
     "schedules",
+    "signals",
     "steps",
     "tasks",
     "timesteps",
@@ -40,6 +59,8 @@ __all__ = [
 
 Draw = Callable[..., Any]  # Hypothesis's own DrawFn is a protocol that cannot be checked at run time
 NAMES = ("video", "audio", "pose")
+T = 8
+"""Levels where none are asked for: few, so that ends and equal levels come often."""
 
 
 @st.composite
@@ -67,7 +88,7 @@ def _levels(num_levels: int) -> st.SearchStrategy[float]:
 
 @st.composite
 def timesteps(
-    draw: Draw, layout: Layout, num_levels: int, batch: int = 2, dtype: torch.dtype = torch.float32
+    draw: Draw, layout: Layout, num_levels: int = T, batch: int = 2, dtype: torch.dtype = torch.float32
 ) -> Float[Tensor, "batch modality segment"]:
     """Timestep matrices of any levels, ends and fractions among them; padding is 0."""
     count = int(layout.valid.sum()) * batch
@@ -80,7 +101,7 @@ def timesteps(
 
 @st.composite
 def steps(
-    draw: Draw, layout: Layout, num_levels: int, batch: int = 2, dtype: torch.dtype = torch.float64
+    draw: Draw, layout: Layout, num_levels: int = T, batch: int = 2, dtype: torch.dtype = torch.float64
 ) -> tuple[Float[Tensor, "batch modality segment"], Float[Tensor, "batch modality segment"]]:
     """``(t, s)`` with s <= t in every cell, and s = t in some."""
     one, other = (draw(timesteps(layout, num_levels, batch, dtype)) for _ in range(2))
@@ -89,31 +110,41 @@ def steps(
     return t, torch.where(torch.tensor(still)[:, None], t, torch.minimum(one, other))
 
 
-@st.composite
-def given_cells(draw: Draw, layout: Layout) -> Bool[Tensor, "modality segment"]:
-    """Any cells but all: at least one is left to generate."""
-    cells = layout.valid.nonzero().tolist()
-    free = draw(st.sampled_from(cells))
-    given = torch.zeros(layout.M, layout.N, dtype=torch.bool)
-    for m, n in cells:
-        given[m, n] = [m, n] != free and draw(st.booleans())
-    return given
-
-
 @attrs.frozen(eq=False)
 class GivenCells(Task):
-    """A task that is a matrix, for a layout of that shape."""
+    """A task for any layout: a pattern, laid over the cells row by row and again from its start where it ends.
 
-    cells: Bool[Tensor, "modality segment"]
+    Attributes:
+        pattern: whether a cell is given.
+        free: the number of a cell that is not given whatever the pattern says, so that something is left to generate; taken
+            modulo the layout's cells.
+    """
+
+    pattern: tuple[bool, ...]
+    free: int = 0
 
     def given(self, layout: Layout) -> Bool[Tensor, "modality segment"]:
-        """The matrix."""
-        return self.cells
+        """The cells of the pattern."""
+        count = int(layout.valid.sum())
+        chosen = [self.pattern[k % len(self.pattern)] and k != self.free % count for k in range(count)]
+        given = torch.zeros(layout.M, layout.N, dtype=torch.bool)
+        given[layout.valid] = torch.tensor(chosen)
+        return given
 
 
-def tasks(layout: Layout) -> st.SearchStrategy[GivenCells]:
-    """Tasks that give any cells of ``layout`` but all."""
-    return given_cells(layout).map(GivenCells)
+def tasks(cells: int = 12) -> st.SearchStrategy[GivenCells]:
+    """Tasks for any layout that give any cells but all; those that give little come first.
+
+    Args:
+        cells: in the pattern, which is repeated in layouts that have more.
+    """
+    patterns = st.lists(st.booleans(), min_size=cells, max_size=cells).map(tuple)
+    return st.builds(GivenCells, patterns, st.integers(0, cells - 1))
+
+
+def given_cells(layout: Layout) -> st.SearchStrategy[Bool[Tensor, "modality segment"]]:
+    """Any cells but all: at least one is left to generate."""
+    return tasks(int(layout.valid.sum())).map(lambda task: task.given(layout))
 
 
 @st.composite
@@ -128,19 +159,42 @@ def latents(
     }
 
 
+def signals(shape: tuple[int, ...], batch: int = 2) -> st.SearchStrategy[Float[Tensor, "batch time ..."]]:
+    """Signals ``(batch, *shape)`` of uniform numbers in [0, 1): pictures as well as sound."""
+    seeds = st.integers(0, 2**32)
+    return seeds.map(lambda seed: torch.rand(batch, *shape, generator=torch.Generator().manual_seed(seed)))
+
+
+@st.composite
+def comparisons(draw: Draw, seconds: Fraction = Fraction(9, 8)) -> Comparison:
+    """A generated clip of video (8 frames a second, 32 × 32) and audio (16,000 samples a second) beside a real one.
+
+    Each track is given whole, not at all, or from some moment on; there is no such file.
+    """
+    shapes, rates = {"video": (8, 32, 32, 3), "audio": (16000,)}, {"video": Fraction(8), "audio": Fraction(16000)}
+    lengths = {name: int(rate * seconds) for name, rate in rates.items()}
+    whole = {name: (lengths[name], *shape[1:]) for name, shape in shapes.items()}
+    generated, real = ({name: draw(signals(shape, 1))[0] for name, shape in whole.items()} for _ in range(2))
+    since = {name: draw(st.sampled_from([1, 0, 2])) for name in shapes}  # halves of the track
+    given = {name: torch.arange(lengths[name]) * 2 >= since[name] * lengths[name] for name in shapes}
+    return Comparison(generated, real, given, rates, Path("clip.mp4"), Fraction(0))
+
+
 @st.composite
 def plans(
     draw: Draw,
     layout: Layout,
-    given: Bool[Tensor, "modality segment"],
-    num_levels: int,
+    task: Task | Bool[Tensor, "modality segment"],
+    num_levels: int = T,
     max_steps: int = 4,
     allow_rise: bool = False,
 ) -> SamplingPlan:
-    """Any plans: every cell falls from T to 0 in its own way, with pauses, whole and fractional levels.
+    """Any plans for a task, or for given cells: every cell falls from T to 0 in its own way, with pauses, over whole and
+    fractional levels.
 
     With ``allow_rise`` cells rise on the way, too.
     """
+    given = task if isinstance(task, Tensor) else task.given(layout)
     steps = draw(st.integers(1, max_steps))
     levels = torch.zeros(steps + 1, layout.M, layout.N, dtype=torch.float64)
     for m, n in (layout.valid & ~given).nonzero().tolist():

@@ -9,21 +9,16 @@ from hypothesis import strategies as st
 
 from mmseqdiff.denoiser import NetworkDenoiser
 from mmseqdiff.forward import PREDICTION_KINDS, ForwardProcess, Prediction, check_prediction_kind
-from mmseqdiff.testing import laws
-from mmseqdiff.testing.cellwise import CellwiseDenoiser
+from mmseqdiff.testing.contracts import ScheduleContract, bits
 from mmseqdiff.testing.gaussian import GaussianWorld
-from mmseqdiff.testing.strategies import Arc, keys, latents, layouts, schedules, steps, timesteps
+from mmseqdiff.testing.strategies import Arc, latents, layouts, schedules, timesteps
 
 DTYPES = st.sampled_from([torch.float32, torch.float64, torch.bfloat16])
 
 
-def test_law_2_schedules_are_exact_at_the_ends(schedule):
-    laws.check_schedule(schedule)
-
-
 def test_law_2_the_strategies_own_schedules_are_exact_at_the_ends():
     for angle in (0.7, 1.5, math.pi / 2):
-        laws.check_schedule(Arc(5, angle))
+        ScheduleContract.of(lambda: Arc(5, angle))().check()  # noqa: B023
 
 
 @given(data=st.data(), layout=layouts(), schedule_=schedules())
@@ -40,7 +35,7 @@ def test_law_2_corruption_is_exact_and_so_is_its_gradient(data, layout, schedule
     pure = schedule_.angle == math.pi / 2
     for name, levels in layout.split(t).items():
         clean, top = levels == 0, levels == schedule_.num_levels
-        assert torch.equal(laws.bits(noisy[name][clean]), laws.bits(z0[name][clean]))
+        assert torch.equal(bits(noisy[name][clean]), bits(z0[name][clean]))
         assert (z0[name].grad[clean] == 1).all()
         if pure:
             assert torch.equal(noisy[name][top], noise[name][top])
@@ -62,8 +57,8 @@ def test_law_2_conversions_are_finite_and_exact_where_clean(kind, data, layout):
     prediction = Prediction(value=value, kind=kind, z=z, t=t, schedule=schedule_, layout=layout)
     for name, levels in layout.split(t).items():
         clean = levels == 0
-        assert torch.equal(laws.bits(prediction.x0[name][clean]), laws.bits(z[name][clean]))
-        assert (laws.bits(prediction.epsilon[name][clean]) == 0).all()
+        assert torch.equal(bits(prediction.x0[name][clean]), bits(z[name][clean]))
+        assert (bits(prediction.epsilon[name][clean]) == 0).all()
     for other in PREDICTION_KINDS:
         converted = getattr(prediction, other)
         assert all(latent.isfinite().all() for latent in converted.values())
@@ -72,16 +67,6 @@ def test_law_2_conversions_are_finite_and_exact_where_clean(kind, data, layout):
             sum(latent.sum() for latent in converted.values()), wanted, allow_unused=True, retain_graph=True
         )
         assert all(gradient is None or gradient.isfinite().all() for gradient in gradients)
-
-
-@given(data=st.data(), layout=layouts(), schedule_=schedules(), keys=keys())
-def test_law_2_steps_are_finite_forward_and_backward(sampler, data, layout, schedule_, keys):
-    denoiser = CellwiseDenoiser(layout, schedule_, data.draw(st.sampled_from(laws.kinds_for(schedule_))))
-    t, s = data.draw(steps(layout, schedule_.num_levels))
-    if data.draw(st.booleans()):  # the steps that matter most: from T, and to 0
-        t = torch.where(layout.valid & (t != s), float(schedule_.num_levels), t)
-        s = torch.where(t != s, 0.0, s)
-    laws.check_steps_are_finite(sampler, denoiser, data.draw(latents(layout)), t, s, keys)
 
 
 @given(layout=layouts(), levels=st.integers(1, 9))

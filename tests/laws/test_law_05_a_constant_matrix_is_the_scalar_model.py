@@ -18,9 +18,7 @@ from mmseqdiff.denoiser import NetworkDenoiser
 from mmseqdiff.forward import ForwardProcess, Prediction, normal_latents
 from mmseqdiff.generate import generate
 from mmseqdiff.plan import SamplingPlan
-from mmseqdiff.testing import laws
-from mmseqdiff.testing.cellwise import CellwiseDenoiser
-from mmseqdiff.testing.strategies import keys, latents, layouts, schedules
+from mmseqdiff.testing.strategies import keys, latents, layouts
 
 T = 1000
 LEVELS = st.integers(1, T)
@@ -136,13 +134,6 @@ def test_law_5_corruption_and_conversion(linear, data, layout, level):
             x0, epsilon = SCALAR.x0_epsilon(noisy[name].numpy(), level, kind, value[name].numpy())
             assert np.array_equal(prediction.x0[name].numpy(), x0)
             assert np.array_equal(prediction.epsilon[name].numpy(), epsilon)
-
-
-@given(data=st.data(), layout=layouts(), schedule_=schedules(), keys=keys())
-def test_law_5_a_step_of_any_sampler_is_that_of_one_cell(sampler, data, layout, schedule_, keys):
-    denoiser = CellwiseDenoiser(layout, schedule_, data.draw(st.sampled_from(laws.kinds_for(schedule_))))
-    t, s = sorted(data.draw(st.tuples(*[st.integers(0, schedule_.num_levels)] * 2)), reverse=True)
-    laws.check_constant_matrix_is_scalar(sampler, denoiser, data.draw(latents(layout)), t, s, keys)
 
 
 def toy_network(z, t, estimate):

@@ -50,6 +50,8 @@ class Magvit2(nn.Module, Codec):
         ValueError: if ``temporal_downsample`` has the wrong length.
     """
 
+    causal = True
+
     def __init__(
         self,
         *,

@@ -50,6 +50,10 @@ class TiedPolicy(TimestepPolicy):
         """One matrix per key."""
         return tied_levels(self.ties(layout)[0], keys, num_levels)
 
+    def marginal(self, num_levels: int) -> Float[Tensor, " level"] | None:
+        """P(level = 1 … T) of every cell while it is not clean: uniform."""
+        return torch.full((num_levels,), 1 / num_levels)
+
     @property
     def components(self) -> tuple[str, ...]:
         """The policy's name."""
@@ -127,6 +131,12 @@ class PerSegmentModality(TiedPolicy):
         lowest = (self.floor * random.integers(keys, "floor", 1, num_levels)).ceil()[:, None, None]
         return torch.where(layout.valid.to(keys.device), torch.maximum(levels, lowest), 0).to(torch.float32)
 
+    def marginal(self, num_levels: int) -> Float[Tensor, " level"]:
+        """P(level = 1 … T) of every cell: its own level and the floor's are both below x."""
+        x = torch.arange(num_levels + 1, dtype=torch.float64)
+        below = (x / self.floor).floor().clamp(max=num_levels) if self.floor else torch.full_like(x, num_levels)
+        return (x * below / num_levels**2).diff()
+
 
 @attrs.frozen
 class TaskPolicy(TiedPolicy):
@@ -193,6 +203,14 @@ class Mixture(TimestepPolicy):
         """The partitions of all components."""
         ties = [policy.ties(layout) for policy in self.policies]
         return None if any(tie is None for tie in ties) else tuple(partition for tie in ties for partition in tie)
+
+    def marginal(self, num_levels: int) -> Float[Tensor, " level"] | None:
+        """That of the policies, if all state the same; else how often a cell is clean in each would matter."""
+        stated = [state(num_levels) for policy in self.policies if (state := getattr(policy, "marginal", None))]
+        same = len(stated) == len(self.policies) and all(
+            one is not None and torch.allclose(one.double(), stated[0].double()) for one in stated
+        )
+        return stated[0] if same else None
 
     @property
     def components(self) -> tuple[str, ...]:

@@ -44,6 +44,8 @@ class SoundStream(nn.Module, Codec):
         commitment_weight: of the quantiser's commitment loss.
     """
 
+    causal = True
+
     def __init__(
         self,
         channels: int = 64,

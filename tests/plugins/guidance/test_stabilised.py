@@ -13,8 +13,8 @@ from mmseqdiff.generate import generate
 from mmseqdiff.layout import Layout, Track
 from mmseqdiff.plan import SamplingPlan
 from mmseqdiff.protocols import Denoiser
+from mmseqdiff.testing.contracts import bits
 from mmseqdiff.testing.gaussian import GaussianWorld
-from mmseqdiff.testing.laws import bits
 from mmseqdiff.testing.strategies import Arc, given_cells, keys, latents, layouts, timesteps
 from mmseqdiff.testing.world import WorldDenoiser
 

@@ -5,6 +5,7 @@ import attrs
 import numpy as np
 import pytest
 import torch
+from hypothesis import strategies as st
 from mmseqdiff_monologues.identity import HAIR_STYLES, Identity
 from mmseqdiff_monologues.metrics import IdentityConsistency, MouthAlignment, measure_opening, measure_palette
 from mmseqdiff_monologues.pose import PoseTrack
@@ -12,6 +13,7 @@ from mmseqdiff_monologues.render import render
 from scipy.ndimage import gaussian_filter
 
 from mmseqdiff.protocols import Comparison
+from mmseqdiff.testing import MetricContract
 
 
 def like_a_codec(video, seed):
@@ -143,3 +145,25 @@ def test_a_mouth_that_never_moves_is_not_aligned_with_anything(beside, monologue
     values = MouthAlignment()(beside(0, 0, generated=still))
     assert values["correlation"] == 0
     assert values["error"] == pytest.approx(opening(monologues[0]).mean().item(), abs=0.02)
+
+
+class TestMouthAlignment(MetricContract):
+    """It reads the truth beside the real file, and needs all of the sound."""
+
+    @pytest.fixture(autouse=True)
+    def clips(self, beside):
+        self.beside = beside
+
+    def build(self):
+        return MouthAlignment()
+
+    def comparison(self, data):
+        n, other = (data.draw(st.integers(0, 1)) for _ in range(2))
+        return self.beside(n, other, frames=data.draw(st.integers(0, 16)))
+
+
+class TestIdentityConsistency(TestMouthAlignment):
+    """It compares with the given frames."""
+
+    def build(self):
+        return IdentityConsistency()

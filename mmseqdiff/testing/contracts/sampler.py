@@ -1,0 +1,334 @@
+"""The laws of samplers, for one step and for whole runs."""
+
+from collections.abc import Callable
+from typing import Any
+
+import attrs
+import torch
+from hypothesis import strategies as st
+
+from mmseqdiff.forward import PREDICTION_KINDS, check_prediction_kind, normal_latents
+from mmseqdiff.generate import generate
+from mmseqdiff.layout import Layout, Track
+from mmseqdiff.plan import SamplingPlan
+from mmseqdiff.protocols import Denoiser, Keys, Latents, Levels, NoiseSchedule, Sampler, State
+from mmseqdiff.testing.cellwise import CellwiseDenoiser, KnownDenoiser
+from mmseqdiff.testing.contracts.contract import Contract, bits, law
+from mmseqdiff.testing.gaussian import GaussianWorld
+from mmseqdiff.testing.strategies import (
+    given_cells,
+    halting_plans,
+    keys,
+    latents,
+    layouts,
+    plans,
+    schedules,
+    steps,
+)
+from mmseqdiff.timesteps import expand
+
+__all__ = ["SamplerContract", "kinds_for"]
+
+SMALL = layouts(max_modalities=2, max_segments=2)
+STEP = {"data": st.data(), "layout": layouts(), "schedule": schedules(), "keys": keys()}
+RUN = {**STEP, "layout": SMALL}
+DTYPES = st.sampled_from([torch.float32, torch.float64])
+
+
+def kinds_for(schedule: NoiseSchedule) -> list[str]:
+    """The prediction kinds that fit a schedule."""
+    fit = []
+    for kind in PREDICTION_KINDS:
+        try:
+            check_prediction_kind(kind, schedule)
+        except ValueError:
+            continue
+        fit.append(kind)
+    return fit
+
+
+def _cellwise(data: Any, layout: Layout, schedule: NoiseSchedule) -> CellwiseDenoiser:
+    return CellwiseDenoiser(layout, schedule, data.draw(st.sampled_from(kinds_for(schedule))))
+
+
+def _nothing(layout: Layout) -> torch.Tensor:
+    return torch.zeros(layout.M, layout.N, dtype=torch.bool)
+
+
+def _shapes(state: State) -> dict[str, tuple]:
+    return {key: (value.shape, value.dtype) for key, value in state.items()}
+
+
+class SamplerContract(Contract):
+    """The laws of a :class:`~mmseqdiff.protocols.Sampler`, with a denoiser that sees each cell by itself.
+
+    What cells do together can then be held, to the last bit, against what each does alone.
+    """
+
+    kind = "sampler"
+    plugin: Sampler
+
+    def _step(
+        self,
+        denoiser: Denoiser,
+        z: Latents,
+        t: Levels,
+        s: Levels,
+        keys: Keys,
+        state: State | None = None,
+        noise: Callable[[str], Latents] | None = None,
+    ) -> tuple[Latents, State]:
+        """One step; from the first state and with the keys' noise unless others are given."""
+        layout, dtype = denoiser.layout, next(iter(z.values())).dtype
+        return self.plugin.step(
+            z, t, s,
+            denoise=lambda z, t: denoiser(z, t, given=_nothing(layout), keys=keys),
+            state=self.plugin.start(z, layout) if state is None else state,
+            noise=noise or (lambda stream: normal_latents(layout, keys, stream, dtype=dtype)),
+        )  # fmt: skip
+
+    @law(1, **STEP)
+    def test_cells_whose_level_does_not_change_are_copied(
+        self, data: Any, layout: Layout, schedule: NoiseSchedule, keys: Keys
+    ) -> None:
+        """A step copies cells with s = t bit for bit, even −0."""
+        denoiser, (t, s) = _cellwise(data, layout, schedule), data.draw(steps(layout, schedule.num_levels))
+        z = data.draw(latents(layout, dtype=data.draw(DTYPES)))
+        for name, still in layout.split(s == t).items():
+            z[name][still] = -0.0 * z[name][still].abs()
+        stepped, _ = self._step(denoiser, z, t, s, keys)
+        for name, still in layout.split(s == t).items():
+            assert stepped[name].shape == z[name].shape, f"a step changes the shape of {name!r}"
+            assert stepped[name].dtype == z[name].dtype, f"a step changes the dtype of {name!r}"
+            same = (bits(stepped[name]) == bits(z[name])).flatten(2).all(-1)
+            assert same[still].all(), f"a step changed cells of {name!r} whose level does not change"
+
+    @law(1, cost=2, **RUN)
+    def test_given_cells_leave_a_run_as_they_came(
+        self, data: Any, layout: Layout, schedule: NoiseSchedule, keys: Keys
+    ) -> None:
+        """A whole run returns given cells bit for bit, and all others finite."""
+        given = data.draw(given_cells(layout))
+        plan = data.draw(plans(layout, given, schedule.num_levels, max_steps=2, allow_rise=data.draw(st.booleans())))
+        clean = data.draw(latents(layout))
+        for value in clean.values():
+            value[0] *= -0.0
+        made = generate(_cellwise(data, layout, schedule), self.plugin, plan, keys, given=clean)
+        for name, cells in layout.split(given).items():
+            assert torch.equal(bits(made[name][:, cells]), bits(clean[name][:, cells])), "a given cell was changed"
+            assert made[name].isfinite().all(), f"a run made numbers of {name!r} that are not finite"
+
+    @law(2, **STEP)
+    def test_steps_and_their_gradients_are_finite(
+        self, data: Any, layout: Layout, schedule: NoiseSchedule, keys: Keys
+    ) -> None:
+        """A step is finite, forward and backward, from and to all levels, 0 and T among them."""
+        denoiser, (t, s) = _cellwise(data, layout, schedule), data.draw(steps(layout, schedule.num_levels))
+        if data.draw(st.booleans()):  # the steps that matter most: from T, and to 0
+            t = torch.where(layout.valid & (t != s), float(schedule.num_levels), t)
+            s = torch.where(t != s, 0.0, s)
+        z = {name: value.requires_grad_() for name, value in data.draw(latents(layout)).items()}
+        stepped, _ = self._step(denoiser, z, t, s, keys)
+        assert all(value.isfinite().all() for value in stepped.values()), "a step made a number that is not finite"
+        sum(value.sum() for value in stepped.values()).backward()
+        assert all(value.grad.isfinite().all() for value in z.values()), "a step's gradient is not finite"
+
+    @law(2, **STEP)
+    def test_a_step_leads_from_signal_to_signal(
+        self, data: Any, layout: Layout, schedule: NoiseSchedule, keys: Keys
+    ) -> None:
+        """Where the truth is predicted and there is no noise, a step leads from alpha_t x0 to alpha_s x0; to 0, to x0."""
+        t, s = data.draw(steps(layout, schedule.num_levels))
+        clean, quiet = data.draw(latents(layout, dtype=torch.float64)), data.draw(st.booleans())
+        if not quiet:  # to level 0 it does so from any latents
+            s = torch.where(t == s, s, 0)
+        start = data.draw(latents(layout, dtype=torch.float64))
+        at, there = (layout.split(schedule.alpha(level)) for level in (t, s))
+        for name, levels in layout.split(t).items():
+            signal = expand(at[name], clean[name]) * clean[name]
+            start[name] = signal if quiet else torch.where(expand(levels > 0, signal), start[name], signal)
+        silence = {name: torch.zeros_like(value) for name, value in clean.items()}
+        denoiser = KnownDenoiser(clean, layout, schedule)
+        stepped, _ = self._step(denoiser, start, t, s, keys, noise=lambda stream: silence)
+        for name, moved in layout.split(t != s).items():
+            expected = expand(there[name], clean[name]) * clean[name]
+            torch.testing.assert_close(
+                stepped[name][moved], expected[moved], rtol=1e-5, atol=1e-5,
+                msg=lambda why: f"the signal after a step is not alpha_s x0: {why}",
+            )  # fmt: skip
+
+    @law(8, **STEP)
+    def test_a_cell_steps_by_what_is_its_own(
+        self, data: Any, layout: Layout, schedule: NoiseSchedule, keys: Keys
+    ) -> None:
+        """A cell's step follows from its own latents, levels and noise: others change no bit of it."""
+        denoiser, (t, s) = _cellwise(data, layout, schedule), data.draw(steps(layout, schedule.num_levels))
+        z, other = data.draw(latents(layout)), data.draw(latents(layout))
+        t_, s_ = data.draw(steps(layout, schedule.num_levels))
+        kept = torch.tensor(data.draw(st.lists(st.booleans(), min_size=layout.N, max_size=layout.N)))
+        kept = kept & layout.valid
+        kept[0, 0] = True
+        mixed = {name: torch.where(expand(own[None], z[name]), z[name], other[name])
+                 for name, own in layout.split(kept).items()}  # fmt: skip
+
+        def noise(stream: str) -> Latents:
+            mine, others = (normal_latents(layout, keys, f"{word}{stream}") for word in ("", "other "))
+            return {name: torch.where(expand(own[None], mine[name]), mine[name], others[name])
+                    for name, own in layout.split(kept).items()}  # fmt: skip
+
+        whole, _ = self._step(denoiser, z, t, s, keys)
+        part, _ = self._step(denoiser, mixed, torch.where(kept, t, t_), torch.where(kept, s, s_), keys, noise=noise)
+        for name, own in layout.split(kept).items():
+            same = torch.equal(bits(whole[name][:, own]), bits(part[name][:, own]))
+            assert same, f"a cell of {name!r} steps by the latents, levels or noise of another"
+
+    @law(5, **STEP)
+    def test_a_constant_matrix_is_the_scalar_model(
+        self, data: Any, layout: Layout, schedule: NoiseSchedule, keys: Keys
+    ) -> None:
+        """With one level everywhere a step is that of one cell which holds all numbers, bit for bit."""
+        denoiser, z = _cellwise(data, layout, schedule), data.draw(latents(layout))
+        t, s = sorted(data.draw(st.tuples(*[st.integers(0, schedule.num_levels)] * 2)), reverse=True)
+
+        def join(latents: Latents) -> Latents:
+            return {"all": torch.cat([latents[name].flatten(1) for name in layout.modalities], dim=1)[:, None]}
+
+        one = Layout([Track("all", (0, 1), (), join(z)["all"].shape[-1])])
+        levels = [torch.full((len(keys), 1, 1), float(level), dtype=torch.float64) for level in (t, s)]
+        expected, _ = self._step(
+            attrs.evolve(denoiser, layout=one), join(z), *levels, keys,
+            noise=lambda stream: join(normal_latents(layout, keys, stream)),
+        )  # fmt: skip
+        stepped, _ = self._step(denoiser, z, *(torch.where(layout.valid, level, 0.0) for level in levels), keys)
+        assert torch.equal(join(stepped)["all"], expected["all"]), "one level everywhere is not one time for everything"
+
+    @law(8, cost=2, **RUN)
+    def test_uncoupled_cells_run_alone(self, data: Any, layout: Layout, schedule: NoiseSchedule, keys: Keys) -> None:
+        """In a whole run each cell ends as if it had run alone and without its pauses, bit for bit."""
+        given = data.draw(given_cells(layout))
+        plan = data.draw(plans(layout, given, schedule.num_levels, allow_rise=data.draw(st.booleans())))
+        self._held_against_runs_alone(_cellwise(data, layout, schedule), plan, data.draw(latents(layout)), keys)
+
+    @law(8, cost=3, **RUN)
+    def test_a_pause_is_not_remembered(self, data: Any, layout: Layout, schedule: NoiseSchedule, keys: Keys) -> None:
+        """A cell that waits between moves, where a multi-step sampler has a history, ends as if it never had."""
+        plan = data.draw(halting_plans(layout, data.draw(given_cells(layout)), schedule.num_levels))
+        self._held_against_runs_alone(CellwiseDenoiser(layout, schedule), plan, data.draw(latents(layout)), keys)
+
+    def _held_against_runs_alone(
+        self, denoiser: CellwiseDenoiser, plan: SamplingPlan, clean: Latents, keys: Keys
+    ) -> None:
+        layout = plan.layout
+        together = generate(denoiser, self.plugin, plan, keys, given=clean)
+        for m, n in (layout.valid & ~plan.given).nonzero().tolist():
+            path = torch.unique_consecutive(plan.levels[:, m, n])
+            levels = torch.zeros(len(path), layout.M, layout.N, dtype=torch.float64)
+            levels[:, m, n] = path
+            others = layout.valid.clone()
+            others[m, n] = False
+            alone = generate(denoiser, self.plugin, attrs.evolve(plan, levels=levels, given=others), keys, given=clean)
+            name = layout.modalities[m]
+            same = torch.equal(together[name][:, n], alone[name][:, n])
+            assert same, f"{layout.describe(m, n)} depends on other cells or on its pauses"
+
+    @law(8, cost=2, **{**RUN, "layout": layouts(min_modalities=2, max_segments=2)})
+    def test_the_order_of_the_tracks_does_not_matter(
+        self, data: Any, layout: Layout, schedule: NoiseSchedule, keys: Keys
+    ) -> None:
+        """With the tracks in another order a whole run makes the same latents, bit for bit."""
+        denoiser, clean = CellwiseDenoiser(layout, schedule), data.draw(latents(layout))
+        plan = data.draw(plans(layout, data.draw(given_cells(layout)), schedule.num_levels))
+        order = data.draw(st.permutations(range(layout.M)))
+        other = Layout([layout.tracks[m] for m in order])
+        permuted = SamplingPlan(plan.levels[:, order], plan.given[order], other, plan.num_levels)
+        expected = generate(denoiser, self.plugin, plan, keys, given=clean)
+        given = {name: clean[name] for name in other.modalities}
+        made = generate(attrs.evolve(denoiser, layout=other), self.plugin, permuted, keys, given=given)
+        same = all(torch.equal(made[name], expected[name]) for name in made)
+        assert same, "the order of the tracks changes the sample"
+
+    @law(8, cost=2, **RUN)
+    def test_reset_forgets_these_cells_and_no_others(
+        self, data: Any, layout: Layout, schedule: NoiseSchedule, keys: Keys
+    ) -> None:
+        """After reset these cells step as at first, the others as without it; a state has fixed shapes and is not changed."""
+        denoiser, z = CellwiseDenoiser(layout, schedule), data.draw(latents(layout))
+        plan = data.draw(plans(layout, data.draw(given_cells(layout)), schedule.num_levels))
+        visited = [row.expand(len(keys), -1, -1) for row in plan.levels]
+        chosen = data.draw(st.lists(st.booleans(), min_size=plan.given.numel(), max_size=plan.given.numel()))
+        cells = torch.tensor(chosen).reshape(layout.M, layout.N) & layout.valid
+        cells = torch.stack([cells, layout.valid & ~cells])
+        first = state = self.plugin.start(z, layout)
+
+        def step(z: Latents, t: Levels, s: Levels, state: State) -> tuple[Latents, State]:
+            made, after = self._step(denoiser, z, t, s, keys, state)
+            assert _shapes(after) == _shapes(first), "the shapes of a sampler's state are not fixed"
+            return made, after
+
+        for key, value in first.items():
+            expected = len(keys), layout.track(key.partition("/")[2]).segments
+            assert value.shape[:2] == expected, (
+                f"state {key!r} is {tuple(value.shape)}, expected (B, N_m, …) {expected}"
+            )
+        for t, s in zip(visited[:-2], visited[1:-1]):
+            z, state = step(z, t, s, state)
+        before = {key: value.clone() for key, value in state.items()}
+        t, s = visited[-2:]
+        (kept, _), (reset, _), (fresh, _) = (
+            step(z, t, s, memory) for memory in (state, self.plugin.reset(state, cells), first)
+        )
+        same = all(torch.equal(bits(before[key]), bits(state[key])) for key in state)
+        assert same, "a step or reset changed the state that it was passed"
+        for name, forgotten in layout.split(cells).items():
+            assert torch.equal(bits(reset[name][forgotten]), bits(fresh[name][forgotten])), "reset leaves a history"
+            assert torch.equal(bits(reset[name][~forgotten]), bits(kept[name][~forgotten])), "reset touches other cells"
+
+    @law(8, cost=2, **RUN)
+    def test_a_cell_that_waits_at_t_sees_the_others_as_given(
+        self, data: Any, layout: Layout, schedule: NoiseSchedule, keys: Keys
+    ) -> None:
+        """What is generated before a cell starts is to it as if it had been given, where all cells are coupled."""
+        denoiser = GaussianWorld.random(layout).denoiser(schedule)
+        given = data.draw(given_cells(layout))
+        waiting = _nothing(layout)
+        waiting[*data.draw(st.sampled_from((layout.valid & ~given).nonzero().tolist()))] = True
+
+        def run(given: torch.Tensor, clean: Latents, *heights: tuple[float, float]) -> Latents:
+            top = schedule.num_levels * (layout.valid & ~given)  # heights are of the waiting cell and of the others
+            levels = torch.stack([torch.where(waiting, mine * top, others * top) for mine, others in heights])
+            plan = SamplingPlan(torch.unique_consecutive(levels.double(), dim=0), given, layout, schedule.num_levels)
+            return generate(denoiser, self.plugin, plan, keys, given=clean, dtype=torch.float64)
+
+        clean = data.draw(latents(layout, dtype=torch.float64))
+        first = run(given, clean, (1, 1), (1, 0.5), (1, 0), (0.5, 0), (0, 0))
+        then = run(layout.valid & ~waiting, first, (1, 0), (0.5, 0), (0, 0))
+        same = all(torch.equal(first[name], then[name]) for name in first)
+        assert same, "a cell that waits at T is changed by how the others were made"
+
+    @law(9, cost=2, **RUN)
+    def test_the_batch_does_not_matter(self, data: Any, layout: Layout, schedule: NoiseSchedule, keys: Keys) -> None:
+        """A sample follows from its key, bit for bit, whatever else is in the batch and as often as it is made."""
+        given = data.draw(given_cells(layout))
+        plan = data.draw(plans(layout, given, schedule.num_levels, allow_rise=data.draw(st.booleans())))
+        denoiser, clean = CellwiseDenoiser(layout, schedule), data.draw(latents(layout))
+        together = generate(denoiser, self.plugin, plan, keys, given=clean)
+        last = {name: value[-1:] for name, value in clean.items()}
+        alone = generate(denoiser, self.plugin, plan, keys[-1:], given=last)
+        assert all(torch.equal(together[name][-1:], alone[name]) for name in alone), "the batch changes the sample"
+
+    @law(9, cost=2, **STEP)
+    def test_evaluations_are_counted(self, data: Any, layout: Layout, schedule: NoiseSchedule, keys: Keys) -> None:
+        """A step asks for so many predictions as the sampler says, the first at its own latents and levels."""
+        t, s = data.draw(steps(layout, schedule.num_levels))
+        z, inner, asked = data.draw(latents(layout)), CellwiseDenoiser(layout, schedule), []
+
+        class Counted(CellwiseDenoiser):
+            def __call__(self, z: Latents, t: Levels, **rest: Any) -> Any:
+                asked.append((z, t))
+                return inner(z, t, **rest)
+
+        self._step(Counted(layout, schedule), z, t, s, keys)
+        count = self.plugin.evaluations
+        assert len(asked) == count, f"a step asks for {len(asked)} predictions, but evaluations = {count}"
+        same = torch.equal(asked[0][1], t) and all(torch.equal(asked[0][0][name], z[name]) for name in z)
+        assert same, "the first prediction of a step is not at its own latents and levels"
