@@ -20,7 +20,7 @@ from mmseqdiff.errors import RecipeError
 from mmseqdiff.host.registry import Host
 from mmseqdiff.values import closest, make_converter, reasons
 
-__all__ = ["CodecTraining", "Component", "Recipe", "Sampling", "Training", "load_recipe"]
+__all__ = ["CodecTraining", "Component", "Recipe", "Sampling", "Training", "load_recipe", "set_value"]
 
 
 def _positive(instance: object, attribute: attrs.Attribute, value: float | Fraction) -> None:
@@ -79,7 +79,7 @@ class Component:
         name, _, listing = text.partition(":")
         parameters: dict[str, Any] = {}
         for part in filter(None, re.split(r",(?=[\w.-]+=)", listing)):  # not at the commas of a list
-            _override(parameters, part)
+            set_value(parameters, part)
         return cls(name, parameters)
 
     def build(self, host: Host, kind: str) -> Any:
@@ -269,7 +269,7 @@ class Recipe:
         """
         values = self.to_dict()
         for override in overrides:
-            _override(values, override)
+            set_value(values, override)
         return type(self).from_dict(values)
 
 
@@ -295,7 +295,7 @@ def _without_none(value: Any) -> Any:
     return value
 
 
-def _override(values: dict[str, Any], override: str) -> None:
+def set_value(values: dict[str, Any], override: str) -> None:
     """Sets one ``path.to.field=value`` in plain values; a value that is not TOML is taken as a string."""
     path, separator, text = override.partition("=")
     if not separator or not path:

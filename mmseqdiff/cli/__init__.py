@@ -6,10 +6,12 @@ import typer
 
 from mmseqdiff.cli.bench import bench
 from mmseqdiff.cli.calibrate import calibrate
+from mmseqdiff.cli.check import check
 from mmseqdiff.cli.demo import demo
 from mmseqdiff.cli.encode import encode
 from mmseqdiff.cli.evaluate import evaluate
 from mmseqdiff.cli.generate import generate
+from mmseqdiff.cli.new import new
 from mmseqdiff.cli.plan import plan
 from mmseqdiff.cli.plugins import plugins
 from mmseqdiff.cli.prepare import prepare
@@ -25,7 +27,9 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for command in (plugins, prepare, train_codec, encode, train, calibrate, plan, generate, evaluate, demo):
+for command in (
+    plugins, new, check, prepare, train_codec, encode, train, calibrate, plan, generate, evaluate, demo,
+):  # fmt: skip
     app.command(command.__name__.replace("_", "-"))(command)
 app.add_typer(bench, name="bench")
 

@@ -1,7 +1,6 @@
-"""Run in an environment where mmseqdiff-heartbeat is installed: from media files to a generated clip of three tracks."""
+"""Run where the new modality heartbeat and the new policy alternating are installed: from media files to a generated clip of three tracks."""
 
 import json
-import math
 import sys
 from pathlib import Path
 
@@ -34,7 +33,7 @@ codec = { name = "soundstream", channels = 2, latent_channels = 4 }
 [modalities.pulse]
 name = "heartbeat"
 rate = 32
-codec = "pulse_pairs"
+codec = { name = "heartbeat_blocks", block = 4 }
 
 [backbone]
 name = "avdit"
@@ -59,9 +58,9 @@ def main(folder: Path) -> None:
     host = load_plugins()
     assert not host.failures, host.failures
     recipe = Recipe.from_toml(RECIPE)
-    data = folder / "data"
+    data, pulse = folder / "data", host.build("modality", "heartbeat", rate=32).format
     for path in host.build("dataset", "monologues", count=2, size=16, seconds=2).prepare(data):
-        path.with_suffix(".heartbeat").write_text(json.dumps([math.sin(n / 3) for n in range(64)]))
+        pulse.write(path.with_suffix(".heartbeat"), torch.sin(torch.arange(64) / 3))
     for name in recipe.modalities:
         assert train_codec(recipe, host, name, data, folder / "codecs" / name)
     codecs = {name: folder / "codecs" / name for name in recipe.modalities}
@@ -73,8 +72,8 @@ def main(folder: Path) -> None:
     source = str(data / "000000.mp4")
     (clip,) = pipeline.generate("pulse:0-0.625 video:0-0.125", pulse=source, video=source, steps=2)
     assert clip.signals["pulse"].shape == (20,)
-    # What is given comes back as the codec makes it of the file: the same curve, rotated there and back.
-    truth = torch.tensor([math.sin(n / 3) for n in range(20)])
+    # What is given comes back as the codec makes it of the file: the same curve, scaled there and back.
+    truth = torch.sin(torch.arange(20) / 3)
     torch.testing.assert_close(clip.signals["pulse"], truth, atol=1e-5, rtol=0)
     written = clip.save(folder / "out.mp4")
     print(json.dumps([path.name for path in written]))
