@@ -22,7 +22,8 @@ from mmseqdiff.testing.contracts.metric import MetricContract
 from mmseqdiff.testing.contracts.modality import ModalityContract
 from mmseqdiff.testing.contracts.plan import PlanContract
 from mmseqdiff.testing.contracts.policy import PolicyContract
-from mmseqdiff.testing.contracts.sampler import SamplerContract, kinds_for
+from mmseqdiff.testing.contracts.sampler import SamplerContract
+from mmseqdiff.testing.contracts.sampler_runs import kinds_for
 from mmseqdiff.testing.contracts.schedule import ScheduleContract
 from mmseqdiff.testing.contracts.task import TaskContract
 

@@ -12,7 +12,7 @@ from mmseqdiff.layout import Layout
 from mmseqdiff.protocols import Cells, Denoiser, Guidance, Keys, Latents, Levels, NoiseSchedule
 from mmseqdiff.testing.cellwise import CellwiseDenoiser, StraightSampler
 from mmseqdiff.testing.contracts.contract import Contract, bits, law
-from mmseqdiff.testing.contracts.sampler import kinds_for
+from mmseqdiff.testing.contracts.sampler_runs import kinds_for
 from mmseqdiff.testing.gaussian import GaussianWorld
 from mmseqdiff.testing.strategies import given_cells, keys, latents, layouts, plans, schedules, timesteps
 

@@ -1,4 +1,4 @@
-"""The laws of samplers, for one step and for whole runs."""
+"""The laws of samplers, for one step."""
 
 from collections.abc import Callable
 from typing import Any
@@ -7,66 +7,30 @@ import attrs
 import torch
 from hypothesis import strategies as st
 
-from mmseqdiff.forward import PREDICTION_KINDS, check_prediction_kind, normal_latents
-from mmseqdiff.generate import generate
+from mmseqdiff.forward import normal_latents
 from mmseqdiff.layout import Layout, Track
-from mmseqdiff.plan import SamplingPlan
-from mmseqdiff.protocols import Denoiser, Keys, Latents, Levels, NoiseSchedule, Sampler, State
+from mmseqdiff.protocols import Denoiser, Keys, Latents, Levels, NoiseSchedule, State
 from mmseqdiff.testing.cellwise import CellwiseDenoiser, KnownDenoiser
-from mmseqdiff.testing.contracts.contract import Contract, bits, law
-from mmseqdiff.testing.gaussian import GaussianWorld
-from mmseqdiff.testing.strategies import (
-    given_cells,
-    halting_plans,
-    keys,
-    latents,
-    layouts,
-    plans,
-    schedules,
-    steps,
-)
+from mmseqdiff.testing.contracts.contract import bits, law
+from mmseqdiff.testing.contracts.sampler_runs import RUN, SamplerRuns, cellwise, no_cells
+from mmseqdiff.testing.strategies import given_cells, latents, layouts, plans, steps
 from mmseqdiff.timesteps import expand
 
-__all__ = ["SamplerContract", "kinds_for"]
+__all__ = ["SamplerContract"]
 
-SMALL = layouts(max_modalities=2, max_segments=2)
-STEP = {"data": st.data(), "layout": layouts(), "schedule": schedules(), "keys": keys()}
-RUN = {**STEP, "layout": SMALL}
+STEP = {**RUN, "layout": layouts()}
 DTYPES = st.sampled_from([torch.float32, torch.float64])
-
-
-def kinds_for(schedule: NoiseSchedule) -> list[str]:
-    """The prediction kinds that fit a schedule."""
-    fit = []
-    for kind in PREDICTION_KINDS:
-        try:
-            check_prediction_kind(kind, schedule)
-        except ValueError:
-            continue
-        fit.append(kind)
-    return fit
-
-
-def _cellwise(data: Any, layout: Layout, schedule: NoiseSchedule) -> CellwiseDenoiser:
-    return CellwiseDenoiser(layout, schedule, data.draw(st.sampled_from(kinds_for(schedule))))
-
-
-def _nothing(layout: Layout) -> torch.Tensor:
-    return torch.zeros(layout.M, layout.N, dtype=torch.bool)
 
 
 def _shapes(state: State) -> dict[str, tuple]:
     return {key: (value.shape, value.dtype) for key, value in state.items()}
 
 
-class SamplerContract(Contract):
+class SamplerContract(SamplerRuns):
     """The laws of a :class:`~mmseqdiff.protocols.Sampler`, with a denoiser that sees each cell by itself.
 
     What cells do together can then be held, to the last bit, against what each does alone.
     """
-
-    kind = "sampler"
-    plugin: Sampler
 
     def _step(
         self,
@@ -82,7 +46,7 @@ class SamplerContract(Contract):
         layout, dtype = denoiser.layout, next(iter(z.values())).dtype
         return self.plugin.step(
             z, t, s,
-            denoise=lambda z, t: denoiser(z, t, given=_nothing(layout), keys=keys),
+            denoise=lambda z, t: denoiser(z, t, given=no_cells(layout), keys=keys),
             state=self.plugin.start(z, layout) if state is None else state,
             noise=noise or (lambda stream: normal_latents(layout, keys, stream, dtype=dtype)),
         )  # fmt: skip
@@ -92,7 +56,7 @@ class SamplerContract(Contract):
         self, data: Any, layout: Layout, schedule: NoiseSchedule, keys: Keys
     ) -> None:
         """A step copies cells with s = t bit for bit, even −0."""
-        denoiser, (t, s) = _cellwise(data, layout, schedule), data.draw(steps(layout, schedule.num_levels))
+        denoiser, (t, s) = cellwise(data, layout, schedule), data.draw(steps(layout, schedule.num_levels))
         z = data.draw(latents(layout, dtype=data.draw(DTYPES)))
         for name, still in layout.split(s == t).items():
             z[name][still] = -0.0 * z[name][still].abs()
@@ -103,27 +67,12 @@ class SamplerContract(Contract):
             same = (bits(stepped[name]) == bits(z[name])).flatten(2).all(-1)
             assert same[still].all(), f"a step changed cells of {name!r} whose level does not change"
 
-    @law(1, cost=2, **RUN)
-    def test_given_cells_leave_a_run_as_they_came(
-        self, data: Any, layout: Layout, schedule: NoiseSchedule, keys: Keys
-    ) -> None:
-        """A whole run returns given cells bit for bit, and all others finite."""
-        given = data.draw(given_cells(layout))
-        plan = data.draw(plans(layout, given, schedule.num_levels, max_steps=2, allow_rise=data.draw(st.booleans())))
-        clean = data.draw(latents(layout))
-        for value in clean.values():
-            value[0] *= -0.0
-        made = generate(_cellwise(data, layout, schedule), self.plugin, plan, keys, given=clean)
-        for name, cells in layout.split(given).items():
-            assert torch.equal(bits(made[name][:, cells]), bits(clean[name][:, cells])), "a given cell was changed"
-            assert made[name].isfinite().all(), f"a run made numbers of {name!r} that are not finite"
-
     @law(2, **STEP)
     def test_steps_and_their_gradients_are_finite(
         self, data: Any, layout: Layout, schedule: NoiseSchedule, keys: Keys
     ) -> None:
         """A step is finite, forward and backward, from and to all levels, 0 and T among them."""
-        denoiser, (t, s) = _cellwise(data, layout, schedule), data.draw(steps(layout, schedule.num_levels))
+        denoiser, (t, s) = cellwise(data, layout, schedule), data.draw(steps(layout, schedule.num_levels))
         if data.draw(st.booleans()):  # the steps that matter most: from T, and to 0
             t = torch.where(layout.valid & (t != s), float(schedule.num_levels), t)
             s = torch.where(t != s, 0.0, s)
@@ -162,7 +111,7 @@ class SamplerContract(Contract):
         self, data: Any, layout: Layout, schedule: NoiseSchedule, keys: Keys
     ) -> None:
         """A cell's step follows from its own latents, levels and noise: others change no bit of it."""
-        denoiser, (t, s) = _cellwise(data, layout, schedule), data.draw(steps(layout, schedule.num_levels))
+        denoiser, (t, s) = cellwise(data, layout, schedule), data.draw(steps(layout, schedule.num_levels))
         z, other = data.draw(latents(layout)), data.draw(latents(layout))
         t_, s_ = data.draw(steps(layout, schedule.num_levels))
         kept = torch.tensor(data.draw(st.lists(st.booleans(), min_size=layout.N, max_size=layout.N)))
@@ -187,7 +136,7 @@ class SamplerContract(Contract):
         self, data: Any, layout: Layout, schedule: NoiseSchedule, keys: Keys
     ) -> None:
         """With one level everywhere a step is that of one cell which holds all numbers, bit for bit."""
-        denoiser, z = _cellwise(data, layout, schedule), data.draw(latents(layout))
+        denoiser, z = cellwise(data, layout, schedule), data.draw(latents(layout))
         t, s = sorted(data.draw(st.tuples(*[st.integers(0, schedule.num_levels)] * 2)), reverse=True)
 
         def join(latents: Latents) -> Latents:
@@ -201,51 +150,6 @@ class SamplerContract(Contract):
         )  # fmt: skip
         stepped, _ = self._step(denoiser, z, *(torch.where(layout.valid, level, 0.0) for level in levels), keys)
         assert torch.equal(join(stepped)["all"], expected["all"]), "one level everywhere is not one time for everything"
-
-    @law(8, cost=2, **RUN)
-    def test_uncoupled_cells_run_alone(self, data: Any, layout: Layout, schedule: NoiseSchedule, keys: Keys) -> None:
-        """In a whole run each cell ends as if it had run alone and without its pauses, bit for bit."""
-        given = data.draw(given_cells(layout))
-        plan = data.draw(plans(layout, given, schedule.num_levels, allow_rise=data.draw(st.booleans())))
-        self._held_against_runs_alone(_cellwise(data, layout, schedule), plan, data.draw(latents(layout)), keys)
-
-    @law(8, cost=3, **RUN)
-    def test_a_pause_is_not_remembered(self, data: Any, layout: Layout, schedule: NoiseSchedule, keys: Keys) -> None:
-        """A cell that waits between moves, where a multi-step sampler has a history, ends as if it never had."""
-        plan = data.draw(halting_plans(layout, data.draw(given_cells(layout)), schedule.num_levels))
-        self._held_against_runs_alone(CellwiseDenoiser(layout, schedule), plan, data.draw(latents(layout)), keys)
-
-    def _held_against_runs_alone(
-        self, denoiser: CellwiseDenoiser, plan: SamplingPlan, clean: Latents, keys: Keys
-    ) -> None:
-        layout = plan.layout
-        together = generate(denoiser, self.plugin, plan, keys, given=clean)
-        for m, n in (layout.valid & ~plan.given).nonzero().tolist():
-            path = torch.unique_consecutive(plan.levels[:, m, n])
-            levels = torch.zeros(len(path), layout.M, layout.N, dtype=torch.float64)
-            levels[:, m, n] = path
-            others = layout.valid.clone()
-            others[m, n] = False
-            alone = generate(denoiser, self.plugin, attrs.evolve(plan, levels=levels, given=others), keys, given=clean)
-            name = layout.modalities[m]
-            same = torch.equal(together[name][:, n], alone[name][:, n])
-            assert same, f"{layout.describe(m, n)} depends on other cells or on its pauses"
-
-    @law(8, cost=2, **{**RUN, "layout": layouts(min_modalities=2, max_segments=2)})
-    def test_the_order_of_the_tracks_does_not_matter(
-        self, data: Any, layout: Layout, schedule: NoiseSchedule, keys: Keys
-    ) -> None:
-        """With the tracks in another order a whole run makes the same latents, bit for bit."""
-        denoiser, clean = CellwiseDenoiser(layout, schedule), data.draw(latents(layout))
-        plan = data.draw(plans(layout, data.draw(given_cells(layout)), schedule.num_levels))
-        order = data.draw(st.permutations(range(layout.M)))
-        other = Layout([layout.tracks[m] for m in order])
-        permuted = SamplingPlan(plan.levels[:, order], plan.given[order], other, plan.num_levels)
-        expected = generate(denoiser, self.plugin, plan, keys, given=clean)
-        given = {name: clean[name] for name in other.modalities}
-        made = generate(attrs.evolve(denoiser, layout=other), self.plugin, permuted, keys, given=given)
-        same = all(torch.equal(made[name], expected[name]) for name in made)
-        assert same, "the order of the tracks changes the sample"
 
     @law(8, cost=2, **RUN)
     def test_reset_forgets_these_cells_and_no_others(
@@ -282,39 +186,6 @@ class SamplerContract(Contract):
         for name, forgotten in layout.split(cells).items():
             assert torch.equal(bits(reset[name][forgotten]), bits(fresh[name][forgotten])), "reset leaves a history"
             assert torch.equal(bits(reset[name][~forgotten]), bits(kept[name][~forgotten])), "reset touches other cells"
-
-    @law(8, cost=2, **RUN)
-    def test_a_cell_that_waits_at_t_sees_the_others_as_given(
-        self, data: Any, layout: Layout, schedule: NoiseSchedule, keys: Keys
-    ) -> None:
-        """What is generated before a cell starts is to it as if it had been given, where all cells are coupled."""
-        denoiser = GaussianWorld.random(layout).denoiser(schedule)
-        given = data.draw(given_cells(layout))
-        waiting = _nothing(layout)
-        waiting[*data.draw(st.sampled_from((layout.valid & ~given).nonzero().tolist()))] = True
-
-        def run(given: torch.Tensor, clean: Latents, *heights: tuple[float, float]) -> Latents:
-            top = schedule.num_levels * (layout.valid & ~given)  # heights are of the waiting cell and of the others
-            levels = torch.stack([torch.where(waiting, mine * top, others * top) for mine, others in heights])
-            plan = SamplingPlan(torch.unique_consecutive(levels.double(), dim=0), given, layout, schedule.num_levels)
-            return generate(denoiser, self.plugin, plan, keys, given=clean, dtype=torch.float64)
-
-        clean = data.draw(latents(layout, dtype=torch.float64))
-        first = run(given, clean, (1, 1), (1, 0.5), (1, 0), (0.5, 0), (0, 0))
-        then = run(layout.valid & ~waiting, first, (1, 0), (0.5, 0), (0, 0))
-        same = all(torch.equal(first[name], then[name]) for name in first)
-        assert same, "a cell that waits at T is changed by how the others were made"
-
-    @law(9, cost=2, **RUN)
-    def test_the_batch_does_not_matter(self, data: Any, layout: Layout, schedule: NoiseSchedule, keys: Keys) -> None:
-        """A sample follows from its key, bit for bit, whatever else is in the batch and as often as it is made."""
-        given = data.draw(given_cells(layout))
-        plan = data.draw(plans(layout, given, schedule.num_levels, allow_rise=data.draw(st.booleans())))
-        denoiser, clean = CellwiseDenoiser(layout, schedule), data.draw(latents(layout))
-        together = generate(denoiser, self.plugin, plan, keys, given=clean)
-        last = {name: value[-1:] for name, value in clean.items()}
-        alone = generate(denoiser, self.plugin, plan, keys[-1:], given=last)
-        assert all(torch.equal(together[name][-1:], alone[name]) for name in alone), "the batch changes the sample"
 
     @law(9, cost=2, **STEP)
     def test_evaluations_are_counted(self, data: Any, layout: Layout, schedule: NoiseSchedule, keys: Keys) -> None:

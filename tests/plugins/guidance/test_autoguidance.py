@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from mmseqdiff_guidance.autoguidance import Autoguidance, AutoguidedDenoiser
 
 from mmseqdiff.assembly import Assembly
+from mmseqdiff.denoiser import WrappedDenoiser
 from mmseqdiff.errors import UserError
 from mmseqdiff.modality import Statistics
 from mmseqdiff.protocols import Guidance
@@ -50,20 +51,26 @@ def test_the_guided_mean_moves_away_from_the_weak_one(data, layout, schedule_, k
         torch.testing.assert_close(guided[name][moving], expected, rtol=1e-5, atol=1e-5)
 
 
+@attrs.frozen(eq=False)
+class Rounded(WrappedDenoiser):
+    """A denoiser whose predictions are in the precision of the latents."""
+
+    denoiser: object
+
+    def __call__(self, z, t, **rest):
+        prediction = self.denoiser(z, t, **rest)
+        return prediction.with_value({name: value.to(z[name].dtype) for name, value in prediction.value.items()})
+
+
 class AwayFromAWorld(Guidance):
-    """Autoguidance from the exact denoiser of another world, over any layout and in the good denoiser's precision."""
+    """Autoguidance from the exact denoiser of another world, over any layout."""
 
     def evaluations(self, layout, given):
         return 1  # of the good one
 
     def __call__(self, denoiser):
         exact = GaussianWorld.random(denoiser.layout).denoiser(denoiser.schedule, denoiser.kind)
-
-        def weak(z, t, **rest):
-            prediction = exact(z, t, **rest)
-            return prediction.with_value({name: value.to(z[name].dtype) for name, value in prediction.value.items()})
-
-        return Away(weak)(denoiser)
+        return Away(Rounded(exact))(denoiser)
 
 
 class TestAutoguidance(GuidanceContract):
