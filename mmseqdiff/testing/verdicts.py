@@ -52,7 +52,7 @@ def find(host: Host, name: str, kind: str | None = None) -> Registration:
     known = [entry for entry in host.registrations() if entry.kind in CONTRACTS]
     found = [entry for entry in known if entry.name == name]
     if not found:
-        reasons = "".join(f"\n  plugin {one!r} could not be loaded: {why}" for one, why in host.failures.items())
+        reasons = "".join(f"\n  left out: {why}" for why in host.failures.values())
         raise UserError(f"there is no plugin named {name!r}; {closest(name, {one.name for one in known})}{reasons}")
     if len(found) > 1:
         kinds = " and a ".join(entry.kind for entry in found)
