@@ -1,5 +1,9 @@
 """A recipe's parts, built by the plugin host and fitted together: what training and generating both start from."""
 
+import inspect
+from collections.abc import Mapping
+from pathlib import Path
+
 import attrs
 from torch import nn
 
@@ -9,7 +13,7 @@ from mmseqdiff.host import Host
 from mmseqdiff.layout import Layout
 from mmseqdiff.modality import Modality
 from mmseqdiff.protocols import NoiseSchedule, TimestepPolicy
-from mmseqdiff.recipe import Recipe
+from mmseqdiff.recipe import Component, Recipe
 
 __all__ = ["Assembly", "build_modalities", "layout_of"]
 
@@ -39,15 +43,21 @@ class Assembly:
     denoiser: NetworkDenoiser
 
     @classmethod
-    def from_recipe(cls, recipe: Recipe, host: Host) -> "Assembly":
+    def from_recipe(cls, recipe: Recipe, host: Host, codecs: Path | None = None) -> "Assembly":
         """Builds every part.
+
+        Args:
+            recipe: names them.
+            host: builds them.
+            codecs: where the codecs are kept, by modality: pretrained ones are built from there.
 
         Raises:
             PluginError: if a plugin is missing or refuses its parameters.
             RecipeError: if the parts do not fit: a clip length that a codec cannot take, a prediction kind that the
                 schedule rules out.
         """
-        modalities = build_modalities(recipe, host)
+        kept = {} if codecs is None else {name: codecs / name for name in recipe.modalities}
+        modalities = build_modalities(recipe, host, kept)
         layout = layout_of(recipe, modalities)
         schedule, policy = recipe.schedule.build(host, "schedule"), recipe.policy.build(host, "policy")
         backbone = host.build("backbone", recipe.backbone.name, layout=layout, **recipe.backbone.parameters)
@@ -58,9 +68,31 @@ class Assembly:
         return cls(recipe, host, modalities, layout, schedule, policy, backbone, denoiser)
 
 
-def build_modalities(recipe: Recipe, host: Host) -> dict[str, Modality]:
-    """The recipe's modalities, with untrained codecs and no statistics."""
-    return {name: component.build(host, "modality") for name, component in recipe.modalities.items()}
+def build_modalities(recipe: Recipe, host: Host, folders: Mapping[str, Path] | None = None) -> dict[str, Modality]:
+    """The recipe's modalities, without statistics. Codecs are untrained, but for pretrained ones.
+
+    Args:
+        recipe: names them.
+        host: builds them.
+        folders: modality → the folder of its codec. A pretrained codec is built from there, whatever its ``model`` is in
+            the recipe: so a store and a run need nothing outside themselves.
+    """
+    folders = folders or {}
+    return {
+        name: (_with_model(component, host, folders[name]) if name in folders else component).build(host, "modality")
+        for name, component in recipe.modalities.items()
+    }
+
+
+def _with_model(component: Component, host: Host, folder: Path) -> Component:
+    """A modality whose codec, if it is one with a parameter ``model``, takes it from ``folder``."""
+    codec = component.parameters.get("codec")
+    codec = {"name": codec} if isinstance(codec, str) else codec
+    if not isinstance(codec, Mapping) or codec.get("name") not in host.names("codec"):
+        return component
+    if "model" not in inspect.signature(host.load("codec", codec["name"])).parameters:
+        return component
+    return Component(component.name, {**component.parameters, "codec": {**codec, "model": str(folder)}})
 
 
 def layout_of(recipe: Recipe, modalities: dict[str, Modality]) -> Layout:

@@ -12,8 +12,14 @@ __all__ = ["encode"]
 def encode(
     folder: Annotated[Path, typer.Argument(help="A folder of media files.")],
     recipe: Annotated[str, typer.Option(help="A recipe's name, or a TOML file.")],
-    codec: Annotated[list[str], typer.Option(help="MODALITY=FOLDER of a trained codec; once per modality.")],
     out: Annotated[Path, typer.Option(help="The store; if it exists, it is completed.")],
+    codec: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="MODALITY=FOLDER of a codec, trained or pretrained; once per modality, but for pretrained codecs whose "
+            "model the recipe names."
+        ),
+    ] = None,
     set_: Annotated[list[str] | None, typer.Option("--set", help="Overrides the recipe: path.to.field=value.")] = None,
     stride: Annotated[
         str | None, typer.Option(help="Seconds from one clip's start to the next; the clip's length if not given.")
@@ -28,7 +34,7 @@ def encode(
     from mmseqdiff.train.latents import encode_to_store
 
     folders = {}
-    for entry in codec:
+    for entry in codec or []:
         name, separator, path = entry.partition("=")
         if not separator:
             raise UserError(f"--codec {entry!r} should read MODALITY=FOLDER")

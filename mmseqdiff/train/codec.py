@@ -8,10 +8,15 @@ minimised. Three more methods are optional:
     reconstruction_quality(signal, reconstruction) -> dict[str, Tensor]     named numbers per clip, such as decibels;
         without it the mean squared error is reported
 
+A *pretrained* codec comes with weights of another library's: it has a parameter ``model``, where they lie, and
+``save_configuration(folder)``, which writes ``config.json`` there, so that with its weights beside it the codec can be built
+again from that folder.
+
 The folder of a trained codec holds ``codec.safetensors`` and ``manifest.json``, which names its component, hash, steps
 and quality; beside them lie what resuming needs: ``checkpoints/``, ``image/`` and ``signals/``.
 """
 
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -23,7 +28,7 @@ from rich.progress import track
 from torch import Tensor, nn
 
 from mmseqdiff import random
-from mmseqdiff.errors import CheckpointError, RecipeError
+from mmseqdiff.errors import CheckpointError, RecipeError, RunError
 from mmseqdiff.host import Host
 from mmseqdiff.modality import Modality
 from mmseqdiff.protocols import Codec
@@ -36,7 +41,10 @@ from mmseqdiff.train.signals import Signals
 from mmseqdiff.train.table import Table
 from mmseqdiff.values import closest
 
-__all__ = ["load_codec", "save_codec", "train_codec"]
+__all__ = ["FILES", "keep_codec", "load_codec", "save_codec", "train_codec"]
+
+FILES = ("codec.safetensors", "manifest.json", "config.json")
+"""What of a codec's folder is needed to use it, the last for pretrained ones only; the rest is for resuming."""
 
 HELD_OUT = 64
 """At most so many files are kept out of training, to measure on; at most one in twenty."""
@@ -223,11 +231,41 @@ def save_codec(codec: nn.Module, folder: Path, description: Mapping[str, Any]) -
     Raises:
         RunError: if they cannot be written.
     """
+    if hasattr(codec, "save_configuration"):
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            codec.save_configuration(folder)
+        except OSError as error:
+            raise RunError(f"{folder} cannot be written: {error}") from error
     checkpoint.write_folder(folder, {"codec": codec.state_dict()}, {**description, "hash": codec_hash(codec)})
 
 
+def keep_codec(codec: nn.Module, folder: Path | None, out: Path, modality: str) -> None:
+    """Puts a codec into the folder ``out``: a copy of its own, or what a pretrained one was loaded as.
+
+    Args:
+        codec: with its weights.
+        folder: where these came from; None if a pretrained codec found them by itself.
+        out: gets the codec's files.
+        modality: for the manifest.
+
+    Raises:
+        RunError: if it cannot be written.
+    """
+    if folder is None or not (folder / "manifest.json").is_file():
+        save_codec(codec, out, {"modality": modality})
+        return
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        for file in FILES:
+            if (folder / file).is_file() and (folder / file).resolve() != (out / file).resolve():
+                shutil.copyfile(folder / file, out / file)
+    except OSError as error:
+        raise RunError(f"{out} cannot be written: {error}") from error
+
+
 def load_codec(codec: nn.Module, folder: Path) -> str:
-    """Loads trained weights into a codec.
+    """Loads trained weights into a codec; one that was built from a folder of another library has them already.
 
     Returns:
         The codec's hash.
@@ -235,6 +273,8 @@ def load_codec(codec: nn.Module, folder: Path) -> str:
     Raises:
         CheckpointError: if the folder holds no codec, or one that is truncated, changed, or of another shape.
     """
+    if hasattr(codec, "save_configuration") and not (folder / "manifest.json").is_file():
+        return codec_hash(codec)
     expected = checkpoint.read_manifest(folder).get("hash")
     checkpoint.load_into(codec, checkpoint.load_group(folder, "codec"), str(folder))
     found = codec_hash(codec)

@@ -75,7 +75,7 @@ def train_denoiser(
     console, training = console or Console(), recipe.training
     world, place = join_world(torch.device(device))
     torch.manual_seed(training.seed)
-    assembly = Assembly.from_recipe(recipe, host)
+    assembly = Assembly.from_recipe(recipe, host, data / "codecs")
     codecs = load_codecs(assembly, data / "codecs")
     store = LatentStore.open(data, assembly.layout, codecs)
     start = None if start_from is None else _start(start_from)

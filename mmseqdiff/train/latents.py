@@ -1,6 +1,5 @@
 """Filling a latent store for a recipe: its codecs loaded, kept beside the latents, and vouched for by their hashes."""
 
-import shutil
 from collections.abc import Mapping
 from fractions import Fraction
 from pathlib import Path
@@ -11,7 +10,8 @@ from mmseqdiff.data.store import LatentStore
 from mmseqdiff.errors import StoreError
 from mmseqdiff.host import Host
 from mmseqdiff.recipe import Recipe
-from mmseqdiff.train.codec import load_codec
+from mmseqdiff.train.checkpoint import codec_hash
+from mmseqdiff.train.codec import keep_codec, load_codec
 
 __all__ = ["encode_to_store"]
 
@@ -33,7 +33,8 @@ def encode_to_store(
         recipe: says what a clip is.
         host: builds the modalities.
         folder: of media files.
-        codecs: modality → the folder of its trained codec; the weights are copied to ``OUT/codecs/<modality>``.
+        codecs: modality → the folder of its codec; the weights are copied to ``OUT/codecs/<modality>``. A pretrained codec
+            whose ``model`` the recipe names needs none.
         out: the store.
         stride: seconds from one clip's start to the next; the clip's length where None.
         batch_size: clips encoded at once.
@@ -44,20 +45,20 @@ def encode_to_store(
         CheckpointError: if a codec is damaged or of another shape.
         MediaError: if the folder holds nothing to encode.
     """
-    modalities = build_modalities(recipe, host)
+    modalities = build_modalities(recipe, host, codecs)
     layout = layout_of(recipe, modalities)
-    for name in layout.modalities:
-        if name not in codecs:
+    for name, modality in modalities.items():
+        if name not in codecs and not hasattr(modality.codec, "save_configuration"):
             raise StoreError(
                 f"no codec was named for {name!r}: pass --codec {name}=FOLDER, as `mmseqdiff train-codec` made it"
             )
-    hashes = {name: load_codec(modality.codec, codecs[name]) for name, modality in modalities.items()}
+    hashes = {
+        name: load_codec(modality.codec, codecs[name]) if name in codecs else codec_hash(modality.codec)
+        for name, modality in modalities.items()
+    }
     for modality in modalities.values():
         modality.codec.to(device).eval()
     store = LatentStore.create(out, layout, hashes)
-    for name in layout.modalities:
-        (out / "codecs" / name).mkdir(parents=True, exist_ok=True)
-        for file in ("codec.safetensors", "manifest.json"):
-            if (codecs[name] / file).resolve() != (out / "codecs" / name / file).resolve():
-                shutil.copyfile(codecs[name] / file, out / "codecs" / name / file)
+    for name, modality in modalities.items():
+        keep_codec(modality.codec, codecs.get(name), out / "codecs" / name, name)
     return encode_folder(folder, store, modalities, recipe.seconds, stride=stride, batch_size=batch_size, device=device)

@@ -27,7 +27,7 @@ from mmseqdiff.layout import Layout
 from mmseqdiff.modality import Statistics
 from mmseqdiff.recipe import Recipe
 from mmseqdiff.train import checkpoint
-from mmseqdiff.train.codec import load_codec
+from mmseqdiff.train.codec import FILES, load_codec
 
 __all__ = [
     "describe",
@@ -129,8 +129,8 @@ def prepare_run(run: Path, recipe: Recipe, codecs: Path) -> None:
 
 
 def _not_weights(folder: str, names: list[str]) -> list[str]:
-    """All but a codec's weights and manifest: not what resuming its training needs."""
-    return [name for name in names if name not in ("codec.safetensors", "manifest.json")]
+    """What of a codec's folder only resuming its training needs."""
+    return [name for name in names if name not in FILES]
 
 
 def load_run(run: Path, host: Host, device: torch.device | str = "cpu", *, path: Path | None = None) -> Assembly:
@@ -152,7 +152,7 @@ def load_run(run: Path, host: Host, device: torch.device | str = "cpu", *, path:
         raise CheckpointError(f"{run} holds no checkpoint; train one with `mmseqdiff train --out {run}`")
     manifest = checkpoint.read_manifest(path)
     try:
-        assembly = Assembly.from_recipe(Recipe.from_dict(manifest["recipe"]), host)
+        assembly = Assembly.from_recipe(Recipe.from_dict(manifest["recipe"]), host, run / "codecs")
         assembly = with_statistics(assembly, saved_statistics(manifest))
     except KeyError as error:
         raise CheckpointError(f"{path / 'manifest.json'} is damaged: it says nothing of {error}") from error
