@@ -8,6 +8,9 @@ from mmseqdiff.testing import CONTRACTS
 HERE = Path(__file__).parent
 TABLE = (HERE / "README.md").read_text(encoding="utf-8")
 
+WITH_HEAVY_DEPENDENCIES = {("codec", "diffusers_video"), ("codec", "transformers_audio")}
+"""Of distributions that are not installed everywhere."""
+
 
 def rows(heading):
     """The table under a heading, as lists of cells, without its header."""
@@ -18,7 +21,9 @@ def rows(heading):
 
 def test_every_registered_plugin_is_in_the_table(host):
     listed = {(kind, name) for kind, names, *_ in rows("Plugins") for name in re.findall(r"`([^`]+)`", names)}
-    assert listed == {(kind, name) for kind in CONTRACTS for name in host.names(kind)}
+    registered = {(kind, name) for kind in CONTRACTS for name in host.names(kind)}
+    assert registered <= listed
+    assert listed - registered <= WITH_HEAVY_DEPENDENCIES, "listed, but registered by no plugin"
 
 
 def test_every_law_has_its_file_and_every_test_of_it_its_name():

@@ -129,6 +129,19 @@ class CodecContract(Contract):
         signal, _ = self._draw(data)
         assert not torch.equal(self._encode(signal), self._encode(1 - signal)), "latents do not depend on the signal"
 
+    @law(3, cost=2, **ANY)
+    def test_a_causal_codecs_segments_end_where_the_track_says(self, data: Any) -> None:
+        """The last frame of a causal codec's segment moves its latent: an edge that lies too late would go unseen."""
+        if not getattr(self.plugin, "causal", False):
+            raise not_applicable("the codec does not say that it is causal")
+        signal, track = self._draw(data)
+        n = data.draw(st.integers(0, track.segments - 1))
+        last = int(track.edges[n + 1] * RATE) - 1
+        changed = signal.clone()
+        changed[:, last] = 1 - changed[:, last]
+        same = torch.equal(self._encode(changed)[:, n], self._encode(signal)[:, n])
+        assert not same, f"latent {n} does not change with the last frame of its segment, frame {last}"
+
     @law(12, cost=2, **ANY)
     def test_causal_codecs_do_not_look_ahead(self, data: Any) -> None:
         """What comes after the end of a segment changes no latent before it, nor do later latents earlier frames."""
