@@ -35,6 +35,15 @@ def test_a_sampler_of_ones_own_has_order_one():
         assert coarse / fine == pytest.approx(2, rel=0.1)
 
 
+def test_a_pretrained_codec_is_used_without_a_network():
+    pytest.importorskip("diffusers")
+    found = load("pretrained_codec.py")["main"]()
+    assert found["latents"] == (1, 3, 4, 4, 4)
+    assert found["edges"] == [0, 0.125, 0.625, 1.125]
+    assert found["pictures"] == (1, 9, 32, 32, 3)
+    assert found["causal"]
+
+
 def test_a_conditional_mask_has_its_properties():
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(EXAMPLES / "conditional_mask.py")]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
