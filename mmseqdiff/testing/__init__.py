@@ -13,6 +13,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from mmseqdiff.testing.causality import look_ahead
     from mmseqdiff.testing.cellwise import CellwiseDenoiser, KnownDenoiser, StraightSampler
     from mmseqdiff.testing.contracts import (
         CONTRACTS,
@@ -48,7 +49,7 @@ __all__ = [
     "CONTRACTS", "BackboneContract", "CellwiseDenoiser", "CodecContract", "Contract", "GaussianMixtureWorld",
     "GaussianWorld", "GuidanceContract", "KnownDenoiser", "MetricContract", "ModalityContract", "PlanContract",
     "PolicyContract", "SamplerContract", "ScheduleContract", "StraightSampler", "TaskContract", "comparisons",
-    "given_cells", "keys", "latents", "layouts", "plans", "schedules", "signals", "steps", "tasks", "timesteps",
+    "given_cells", "keys", "latents", "layouts", "look_ahead", "plans", "schedules", "signals", "steps", "tasks", "timesteps",
 ]  # fmt: skip
 
 _HOMES = {
@@ -57,6 +58,7 @@ _HOMES = {
     "GaussianWorld": "gaussian",
     "KnownDenoiser": "cellwise",
     "StraightSampler": "cellwise",
+    "look_ahead": "causality",
     **{name: "contracts" for name in __all__ if name.endswith("Contract") or name == "CONTRACTS"},
 }
 

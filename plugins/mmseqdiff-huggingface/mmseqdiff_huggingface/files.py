@@ -111,7 +111,7 @@ def _from_hub(name: str, subfolder: str, revision: str | None, weights: str) -> 
         except Exception as error:
             if cached:
                 continue
-            reason = str(error).strip().splitlines()[0]
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise ValueError(f"{name} could not be had from the Hugging Face hub: {reason}") from error
         folder = Path(root) / subfolder
         if not cached or ((folder / CONFIGURATION).is_file() and (_on_meta() or _weights(folder, weights))):

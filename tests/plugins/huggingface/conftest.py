@@ -123,3 +123,19 @@ def host(host):
     if "diffusers_video" not in host.names("codec"):
         host.add_plugin(mmseqdiff_huggingface, "huggingface", "mmseqdiff-huggingface", "0.1.0")
     return host
+
+
+@pytest.fixture(scope="session")
+def failures():
+    """What a codec or modality does not keep of its contract, tried with the codec's signals of one shape."""
+    from mmseqdiff.modality import Modality
+    from mmseqdiff.testing import CodecContract, ModalityContract
+    from mmseqdiff.testing.verdicts import FAILS, verdict_of
+
+    def failures(plugin, *, examples=2, laws=None, **attributes):
+        contract = (ModalityContract if isinstance(plugin, Modality) else CodecContract).of(lambda: plugin, **attributes)()
+        chosen = [law for law in contract.laws() if laws is None or law.name in laws]
+        verdicts = [verdict_of(contract, law, examples * law.cost, shrink=False) for law in chosen]
+        return [verdict.message for verdict in verdicts if verdict.outcome == FAILS]
+
+    return failures

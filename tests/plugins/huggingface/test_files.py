@@ -1,7 +1,10 @@
 """Where pretrained models come from: what is refused and how, what is never loaded, and what identifies a codec."""
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -152,6 +155,18 @@ def test_what_is_kept_of_a_codec_builds_it_again_without_the_folder_that_it_came
     weights.write_bytes(weights.read_bytes()[:-1])
     with pytest.raises(Exception, match="is truncated"):
         build(tmp_path / "kept")
+
+
+def test_registering_imports_nothing_heavy():
+    program = (
+        "import sys, mmseqdiff_huggingface, mmseqdiff.host\n"
+        "host = mmseqdiff.host.Host()\n"
+        "host.add_plugin(mmseqdiff_huggingface, 'huggingface')\n"
+        "assert host.names('codec') == ['diffusers_video', 'transformers_audio']\n"
+        "assert not {'torch', 'diffusers', 'transformers'} & set(sys.modules)"
+    )
+    untyped = {key: value for key, value in os.environ.items() if not key.startswith("MMSEQDIFF_TYPECHECK")}
+    subprocess.run([sys.executable, "-c", program], check=True, env=untyped)
 
 
 def test_on_the_meta_device_only_the_configuration_is_read(made):
