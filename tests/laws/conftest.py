@@ -76,6 +76,8 @@ PARAMETERS = {
 
 ELSEWHERE = {
     ("guidance", "autoguidance"): "tests/plugins/guidance/test_autoguidance.py",
+    ("codec", "diffusers_video"): "tests/plugins/huggingface/test_video.py",
+    ("codec", "transformers_audio"): "tests/plugins/huggingface/test_audio.py",
     ("metric", "mouth_alignment"): "tests/plugins/monologues/test_metrics.py",
 }
 """Plugins that need a trained model, or clips of their own; their tests subclass the contract themselves."""

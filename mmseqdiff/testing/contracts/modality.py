@@ -54,7 +54,7 @@ class ModalityContract(Contract):
         return data.draw(signals(self.plugin.format.shape(self.seconds), batch))
 
     def _stretches(self, data: Any) -> list[Interval]:
-        times = st.fractions(0, self.seconds, max_denominator=48)
+        times = st.fractions(0, self.seconds, max_denominator=max(48, self.seconds.denominator))
         spans = data.draw(st.lists(st.tuples(times, times).map(sorted).map(tuple), max_size=2))
         return [span for span in spans if span[0] < span[1]]
 

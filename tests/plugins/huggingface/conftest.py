@@ -133,7 +133,9 @@ def failures():
     from mmseqdiff.testing.verdicts import FAILS, verdict_of
 
     def failures(plugin, *, examples=2, laws=None, **attributes):
-        contract = (ModalityContract if isinstance(plugin, Modality) else CodecContract).of(lambda: plugin, **attributes)()
+        contract = (ModalityContract if isinstance(plugin, Modality) else CodecContract).of(
+            lambda: plugin, **attributes
+        )()
         chosen = [law for law in contract.laws() if laws is None or law.name in laws]
         verdicts = [verdict_of(contract, law, examples * law.cost, shrink=False) for law in chosen]
         return [verdict.message for verdict in verdicts if verdict.outcome == FAILS]

@@ -31,7 +31,7 @@ def codec(saved):
 def test_the_laws_hold_and_the_stated_causality_is_the_measured_one(codec, failures, name):
     model = codec(name)
     rate, signal = Fraction(model.sample_rate), sound(10 * HOPS[name] + 3)
-    assert failures(model, shapes=(signal.shape[1:],)) == []
+    assert failures(model, shapes=(signal.shape[1:],), rates=(rate,)) == []
     encoder, decoder = look_ahead(model, signal, rate)
     assert model.causal == (name in CAUSAL)
     assert (encoder.max() > 1e-4, decoder.max() > 1e-4) == (not model.causal, not model.causal)
