@@ -1,7 +1,8 @@
 """Plain values, as TOML, JSON and the command line have them, turned into what annotations say."""
 
 import difflib
-from collections.abc import Callable, Iterable, Sequence
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from fractions import Fraction
 from typing import Any
 
@@ -9,7 +10,7 @@ import attrs
 import cattrs
 from cattrs.errors import AttributeValidationNote, IterableValidationNote
 
-__all__ = ["closest", "make_converter", "message", "reasons"]
+__all__ = ["closest", "difference", "make_converter", "message", "reasons"]
 
 
 def closest(word: str, known: Iterable[str]) -> str:
@@ -85,3 +86,26 @@ def _place(error: BaseException) -> str:
         if isinstance(note, IterableValidationNote):
             return f".{note.index}"
     return ""
+
+
+def difference(found: Any, expected: Any, path: str = "") -> str | None:
+    """The first place where two descriptions differ, as ``"path is …, expected …"``; None where they are equal."""
+    if isinstance(found, Mapping) and isinstance(expected, Mapping):
+        for key in [*expected, *(key for key in found if key not in expected)]:
+            reason = difference(found.get(key), expected.get(key), f"{path}.{key}" if path else str(key))
+            if reason:
+                return reason
+        return None
+    if _is_list(found) and _is_list(expected) and len(found) == len(expected):
+        places = (difference(a, b, f"{path}[{i}]") for i, (a, b) in enumerate(zip(found, expected)))
+        return next(filter(None, places), None)
+    return None if found == expected else f"{path} is {_short(found)}, expected {_short(expected)}"
+
+
+def _is_list(value: Any) -> bool:
+    return isinstance(value, Sequence) and not isinstance(value, str)
+
+
+def _short(value: Any) -> str:
+    text = "nothing" if value is None else json.dumps(value, default=str)
+    return text if len(text) <= 60 else f"{text[:57]}…"

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 import attrs
 import torch
@@ -14,7 +15,8 @@ from mmseqdiff.layout import Layout, Track
 
 __all__ = ["Shard", "StoreIndex"]
 
-_VERSION = 1
+_VERSION = 2
+"""Version 1 had no recipe."""
 
 
 @attrs.frozen
@@ -34,6 +36,7 @@ class StoreIndex:
         layout: the tracks of a clip.
         codecs: modality → hash of the codec that made its latents.
         dtype: ``"float32"`` or ``"float16"``.
+        recipe: how the clips were cut and encoded, in plain values; empty if nobody said.
         shards: the files that count, in the order of their rows.
         moments: modality → moments of all its raw latents.
         done: files of which every clip is in the store.
@@ -43,6 +46,7 @@ class StoreIndex:
     layout: Layout
     codecs: Mapping[str, str]
     dtype: str
+    recipe: Mapping[str, Any] = attrs.field(factory=dict)
     shards: tuple[Shard, ...] = ()
     moments: Mapping[str, Moments] = attrs.field(
         default=attrs.Factory(
@@ -75,6 +79,7 @@ class StoreIndex:
             "layout": [_track_to_json(track) for track in self.layout.tracks],
             "codecs": dict(self.codecs),
             "dtype": self.dtype,
+            "recipe": dict(self.recipe),
             "shards": [attrs.asdict(shard) for shard in self.shards],
             "moments": {
                 name: {"count": moments.count, "mean": moments.mean.tolist(), "m2": moments.m2.tolist()}
@@ -91,18 +96,20 @@ class StoreIndex:
         """The index in a file.
 
         Raises:
-            StoreError: if there is none, it is damaged, or of another version.
+            StoreError: if there is none, it is damaged, or of a newer version.
         """
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
-            if content["version"] != _VERSION:
+            if content["version"] > _VERSION:
                 raise StoreError(
-                    f"{path.parent} is a store of version {content['version']}; this program reads {_VERSION}"
+                    f"{path.parent} is a store of version {content['version']}, but this program reads versions up to "
+                    f"{_VERSION}; it is left as it is: update mmseqdiff, or encode into another folder"
                 )
             return cls(
                 layout=Layout(Track(**track) for track in content["layout"]),
                 codecs=content["codecs"],
                 dtype=content["dtype"],
+                recipe=content.get("recipe", {}),
                 shards=tuple(Shard(**shard) for shard in content["shards"]),
                 moments={name: _moments_from_json(values) for name, values in content["moments"].items()},
                 done=frozenset(content["done"]),

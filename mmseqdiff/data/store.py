@@ -1,6 +1,6 @@
 """The latent store: a folder of Arrow files (shards) and one index that says which of them count.
 
-    index.json              layout, codecs, number type, shards with their hashes, moments, files done and left out
+    index.json              layout, codecs, recipe, number type, shards with their hashes, moments, files done and left out
     00000-1c8e0a52.arrow …  one row per clip: its file, its start, and the raw latents of every modality, flattened
 
 A commit writes a shard under a temporary name, renames it to a name that holds its hash, and then does the same with
@@ -15,6 +15,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from fractions import Fraction
 from itertools import accumulate
 from pathlib import Path
+from typing import Any
 
 import attrs
 import datasets
@@ -30,6 +31,7 @@ from mmseqdiff.data.moments import Moments
 from mmseqdiff.errors import StoreError
 from mmseqdiff.layout import Layout
 from mmseqdiff.modality import Statistics
+from mmseqdiff.values import difference
 
 __all__ = ["LatentStore"]
 
@@ -53,7 +55,13 @@ class LatentStore:
 
     @classmethod
     def create(
-        cls, folder: Path, layout: Layout, codecs: Mapping[str, str], *, dtype: str = "float32"
+        cls,
+        folder: Path,
+        layout: Layout,
+        codecs: Mapping[str, str],
+        *,
+        recipe: Mapping[str, Any] | None = None,
+        dtype: str = "float32",
     ) -> "LatentStore":
         """A new store, or the one that is already there, to be completed.
 
@@ -61,6 +69,7 @@ class LatentStore:
             folder: where it is to lie.
             layout: the tracks of a clip.
             codecs: modality → hash of the codec that makes its latents.
+            recipe: how clips are cut and encoded, in plain values (as JSON has them); None says nothing.
             dtype: ``"float32"`` or ``"float16"``; how latents are stored. They are always read as float32.
 
         Raises:
@@ -75,29 +84,39 @@ class LatentStore:
             )
         folder = Path(folder)
         if (folder / _INDEX).exists():
-            store = cls.open(folder, layout, codecs)
+            store = cls.open(folder, layout, codecs, recipe)
             if store.dtype != dtype:
                 raise StoreError(f"{folder} holds {store.dtype}, but {dtype} was asked for; {_AGAIN}")
+            if not store._index.recipe:
+                store._index = attrs.evolve(store._index, recipe=dict(recipe or {}))
             store._sweep()
             return store
-        store = cls(folder, StoreIndex(layout, dict(codecs), dtype))
+        store = cls(folder, StoreIndex(layout, dict(codecs), dtype, dict(recipe or {})))
         store._index.write(folder / _INDEX)
         return store
 
     @classmethod
-    def open(cls, folder: Path, layout: Layout | None = None, codecs: Mapping[str, str] | None = None) -> "LatentStore":
+    def open(
+        cls,
+        folder: Path,
+        layout: Layout | None = None,
+        codecs: Mapping[str, str] | None = None,
+        recipe: Mapping[str, Any] | None = None,
+    ) -> "LatentStore":
         """The store in a folder.
 
         Args:
             folder: where it lies.
             layout: what the reader expects; None takes any.
             codecs: modality → hash, what the reader expects; None takes any.
+            recipe: those entries of the recipe that the reader expects; one that says nothing fits any.
 
         Raises:
-            StoreError: if there is none, its index is damaged, or it was made with another layout or other codecs.
+            StoreError: if there is none, its index is damaged or from a newer version, or it was made with another
+                layout, codec or recipe.
         """
         store = cls(Path(folder), StoreIndex.read(Path(folder) / _INDEX))
-        store._expect(layout, codecs)
+        store._expect(layout, codecs, recipe)
         return store
 
     @property
@@ -109,6 +128,11 @@ class LatentStore:
     def codecs(self) -> dict[str, str]:
         """Modality → hash of the codec that made its latents."""
         return dict(self._index.codecs)
+
+    @property
+    def recipe(self) -> dict[str, Any]:
+        """How the clips were cut and encoded, in plain values; empty if nobody said."""
+        return dict(self._index.recipe)
 
     @property
     def dtype(self) -> str:
@@ -133,7 +157,9 @@ class LatentStore:
                 if path.name not in listed:
                     path.unlink()
 
-    def _expect(self, layout: Layout | None, codecs: Mapping[str, str] | None) -> None:
+    def _expect(
+        self, layout: Layout | None, codecs: Mapping[str, str] | None, recipe: Mapping[str, Any] | None
+    ) -> None:
         if layout is not None and set(layout.tracks) != set(self.layout.tracks):
             raise StoreError(
                 f"{self.folder} was made with the layout {_layout_text(self.layout)}, but {_layout_text(layout)} is "
@@ -144,6 +170,13 @@ class LatentStore:
                 raise StoreError(
                     f"{self.folder} was made with the {name} codec {self.codecs.get(name)}, but {expected} is "
                     "expected; encode into another folder, or use the codec that it was made with"
+                )
+        if self.recipe and recipe:
+            reason = difference({key: self.recipe.get(key) for key in recipe}, recipe)
+            if reason is not None:
+                raise StoreError(
+                    f"{self.folder} was made with another recipe: {reason}; encode into another folder, or use the "
+                    "recipe that it was made with"
                 )
 
     def commit(

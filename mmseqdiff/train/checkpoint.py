@@ -13,7 +13,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +23,10 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from mmseqdiff.errors import CheckpointError, RunError
+from mmseqdiff.values import difference
 
 __all__ = [
-    "FORMAT", "check_description", "codec_hash", "difference", "load_group", "load_into", "newest", "read_manifest",
+    "FORMAT", "check_description", "codec_hash", "load_group", "load_into", "newest", "read_manifest",
     "save", "write_folder", "write_json",
 ]  # fmt: skip
 
@@ -212,29 +213,6 @@ def load_into(module: nn.Module, tensors: Group, where: str) -> None:
         if name not in own:
             raise CheckpointError(f"{where}: there is no place for tensor {name!r}; it was made for another network")
     module.load_state_dict(tensors)
-
-
-def difference(found: Any, expected: Any, path: str = "") -> str | None:
-    """The first place where two descriptions differ, as ``"path is …, expected …"``; None where they are equal."""
-    if isinstance(found, Mapping) and isinstance(expected, Mapping):
-        for key in [*expected, *(key for key in found if key not in expected)]:
-            reason = difference(found.get(key), expected.get(key), f"{path}.{key}" if path else str(key))
-            if reason:
-                return reason
-        return None
-    if _is_list(found) and _is_list(expected) and len(found) == len(expected):
-        places = (difference(a, b, f"{path}[{i}]") for i, (a, b) in enumerate(zip(found, expected)))
-        return next(filter(None, places), None)
-    return None if found == expected else f"{path} is {_short(found)}, expected {_short(expected)}"
-
-
-def _is_list(value: Any) -> bool:
-    return isinstance(value, Sequence) and not isinstance(value, str)
-
-
-def _short(value: Any) -> str:
-    text = "nothing" if value is None else json.dumps(value, default=str)
-    return text if len(text) <= 60 else f"{text[:57]}…"
 
 
 def check_description(manifest: Mapping[str, Any], expected: Mapping[str, Any], where: str) -> None:

@@ -28,6 +28,7 @@ from mmseqdiff.modality import Statistics
 from mmseqdiff.recipe import Recipe
 from mmseqdiff.train import checkpoint
 from mmseqdiff.train.codec import FILES, load_codec
+from mmseqdiff.values import difference
 
 __all__ = [
     "describe",
@@ -115,7 +116,7 @@ def prepare_run(run: Path, recipe: Recipe, codecs: Path) -> None:
     file = run / "recipe.toml"
     if file.is_file():
         before = Recipe.from_toml(file.read_text(encoding="utf-8"))
-        reason = checkpoint.difference(before.to_dict(), recipe.to_dict())
+        reason = difference(before.to_dict(), recipe.to_dict())
         if reason:
             raise RecipeError(f"{run} was started with another recipe: there {reason}; choose another --out")
         return

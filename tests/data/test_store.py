@@ -14,6 +14,7 @@ LAYOUT = Layout(
     [Track("video", uniform_edges(3, 2), grid=(2, 2), channels=4), Track("heart", uniform_edges(5, 3), channels=2)]
 )
 CODECS = {"video": "aa11", "heart": "bb22"}
+RECIPE = {"seconds": "17/8", "stride": "17/8", "modalities": {"video": {"name": "video", "height": 32}}}
 
 
 def latents(count, seed=0):
@@ -128,9 +129,37 @@ def test_damaged_stores_are_explained(store, tmp_path):
     (store.folder / "index.json").write_text(index[:-20])
     with pytest.raises(StoreError, match=r"index\.json is damaged"):
         LatentStore.open(store.folder)
-    (store.folder / "index.json").write_text(json.dumps({**json.loads(index), "version": 99}))
-    with pytest.raises(StoreError, match="version 99"):
-        LatentStore.open(store.folder)
+
+
+def test_a_newer_store_is_refused_and_left_as_it_is_and_an_older_one_read(store):
+    index = json.loads((store.folder / "index.json").read_text())
+    (store.folder / "index.json").write_text(json.dumps({**index, "version": 99}))
+    (store.folder / "00003-later.arrow").write_text("what a newer program put here")
+    before = {path.name: path.read_bytes() for path in store.folder.iterdir()}
+    for make in (LatentStore.open, LatentStore.create):
+        with pytest.raises(
+            StoreError, match=r"version 99, but this program reads versions up to 2; .* update mmseqdiff"
+        ):
+            make(store.folder, LAYOUT, CODECS)
+    assert {path.name: path.read_bytes() for path in store.folder.iterdir()} == before
+    del index["recipe"]  # as version 1 was
+    (store.folder / "index.json").write_text(json.dumps({**index, "version": 1}))
+    assert len(LatentStore.open(store.folder, LAYOUT, CODECS, RECIPE)) == 12
+    LatentStore.create(store.folder, LAYOUT, CODECS, recipe=RECIPE).commit((), {})
+    assert LatentStore.open(store.folder).recipe == RECIPE
+
+
+def test_another_recipe_is_refused_and_the_difference_named(tmp_path):
+    LatentStore.create(tmp_path, LAYOUT, CODECS, recipe=RECIPE)
+    for other, difference in (
+        ({**RECIPE, "stride": "1"}, 'stride is "17/8", expected "1"'),
+        ({"modalities": {"video": {"name": "video", "height": 64}}}, "modalities.video.height is 32, expected 64"),
+    ):
+        for make in (LatentStore.open, LatentStore.create):
+            with pytest.raises(StoreError, match=difference):
+                make(tmp_path, LAYOUT, CODECS, recipe=other)
+    for same in (RECIPE, {"stride": "17/8"}, {}, None):  # only what the reader asks for is compared
+        assert LatentStore.open(tmp_path, LAYOUT, CODECS, same).recipe == RECIPE
 
 
 def test_latents_that_do_not_fit_are_refused_and_change_nothing(store):
