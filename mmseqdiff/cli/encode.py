@@ -26,8 +26,19 @@ def encode(
     ] = None,
     batch_size: Annotated[int, typer.Option(help="Clips encoded at once.")] = 8,
     device: Annotated[str, typer.Option(help="Where to encode: cpu, cuda …")] = "cpu",
+    engine: Annotated[
+        str, typer.Option(help="Whose workers encode: those of this machine (local) or of Ray (ray).")
+    ] = "local",
+    workers: Annotated[
+        int | None,
+        typer.Option(min=1, help="Processes that encode, with one thread each. By default local: this one; ray: all."),
+    ] = None,
+    address: Annotated[
+        str | None, typer.Option(help="Of a Ray cluster; RAY_ADDRESS if not given, else this machine becomes one.")
+    ] = None,
 ) -> None:
     """Encode every media file of FOLDER into the store OUT. The same command resumes."""
+    from mmseqdiff.data.workers import Here, Processes, Ray
     from mmseqdiff.errors import UserError
     from mmseqdiff.host import load_plugins
     from mmseqdiff.recipe import load_recipe
@@ -39,6 +50,14 @@ def encode(
         if not separator:
             raise UserError(f"--codec {entry!r} should read MODALITY=FOLDER")
         folders[name] = Path(path)
+    if engine not in ("local", "ray"):
+        raise UserError(f"--engine {engine!r} should be local or ray")
+    if engine == "local" and address is not None:
+        raise UserError(f"--address {address} is that of a Ray cluster; pass --engine ray, too")
+    if engine == "ray":
+        crew = Ray(workers, address, gpus=int(device.startswith("cuda")))
+    else:
+        crew = Here() if workers is None else Processes(workers)
     host = load_plugins()
     report = encode_to_store(
         load_recipe(host, recipe, set_ or []),
@@ -49,5 +68,6 @@ def encode(
         stride=None if stride is None else Fraction(stride),
         batch_size=batch_size,
         device=device,
+        crew=crew,
     )
     print(report)

@@ -11,7 +11,7 @@ from mmseqdiff import random
 from mmseqdiff.data.stream import SLACK
 from mmseqdiff.errors import MediaError
 
-__all__ = ["MEDIA_SUFFIXES", "Clip", "ClipSampler", "media_files"]
+__all__ = ["MEDIA_SUFFIXES", "VIDEO_SUFFIXES", "Clip", "ClipSampler", "media_files"]
 
 VIDEO_SUFFIXES = {".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".flv", ".wmv", ".ogv"}
 AUDIO_SUFFIXES = {".wav", ".flac", ".mp3", ".ogg", ".opus", ".m4a", ".aac"}

@@ -1,11 +1,12 @@
 """From a folder of media files to a latent store."""
 
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
 
 import attrs
+import numpy as np
 import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -14,7 +15,8 @@ from torch import Tensor
 from mmseqdiff.data.clips import Clip, ClipSampler, media_files
 from mmseqdiff.data.store import LatentStore
 from mmseqdiff.data.stream import in_seconds
-from mmseqdiff.errors import MediaError
+from mmseqdiff.data.workers import Crew, Here
+from mmseqdiff.errors import MediaError, RunError
 from mmseqdiff.layout import Interval
 from mmseqdiff.modality import Modality
 
@@ -65,13 +67,15 @@ def encode_folder(
     batch_size: int = 8,
     shard_size: int = 128,
     device: str = "cpu",
+    crew: Crew | None = None,
     progress: bool = True,
 ) -> EncodeReport:
     """Encodes every clip of every media file of a folder that the store does not hold yet.
 
     A file that cannot be read is left out and the reason kept; the clips before the fault stay, and the next run tries
     the file again. Interrupted at any moment, the store is whole and the next run goes on where it stopped: Ctrl-C
-    first keeps what is already encoded, a kill loses at most ``shard_size`` clips of work.
+    first keeps what is already encoded, a kill loses at most ``shard_size`` clips of work. Batches and shards are the
+    same whoever encodes, and after a kill: workers encode, this process alone commits, in the order of the clips.
 
     Args:
         folder: searched with its subfolders.
@@ -83,41 +87,54 @@ def encode_folder(
         seed: shifts each file's clips at random; None starts at 0. See :class:`mmseqdiff.data.clips.ClipSampler`.
         batch_size: clips encoded at a time.
         shard_size: clips per commit, at least.
-        device: where the codecs are.
+        device: where the codecs run; they are moved there.
+        crew: who encodes; this process where None. Workers have one thread each, and numbers may depend on that.
         progress: shows a bar with an estimate on stderr.
 
     Raises:
         MediaError: if the folder has no media file.
         StoreError: if the disk is full or a codec gives latents that do not fit.
+        RunError: if a worker dies; what is encoded is kept.
     """
     folder = Path(folder)
     paths, before = media_files(folder), len(store)
-    with Progress(*_COLUMNS, console=Console(stderr=True), disable=not progress) as bars:
-        sampler = ClipSampler(seconds, seconds if stride is None else stride, seed)
+    sampler = ClipSampler(seconds, seconds if stride is None else stride, seed)
+    encoder = _Encoder(folder, modalities, seconds, known or {}, device)
+    with (
+        Progress(*_COLUMNS, console=Console(stderr=True), disable=not progress) as bars,
+        (crew or Here()).at(encoder) as encode,
+    ):
         looking = bars.add_task("looking at files", total=len(paths))
-        stored, work, left_out = frozenset(store.clips()), {}, {}
+        stored, plan, left_out = _by_file(store.clips()), {}, {}
         for path in paths:
             file = path.relative_to(folder).as_posix()
-            if file not in store.done:
-                try:
-                    work[file] = [clip for clip in _clips(path, file, modalities, sampler) if clip not in stored]
-                except MediaError as error:
-                    left_out[file] = str(error)
+            try:
+                plan[file] = stored[file] if file in store.done else _clips(path, file, modalities, sampler)
+            except MediaError as error:
+                left_out[file] = str(error)
             bars.advance(looking)
 
-        encoding = bars.add_task("encoding clips", total=sum(map(len, work.values())))
-        pending = _Pending(store, {file: len(clips) for file, clips in work.items()}, left_out)
+        batches = _batches(plan, stored, batch_size)
+        encoding = bars.add_task("encoding clips", total=sum(map(len, batches)))
+        pending = _Pending(store, {file: len(set(clips) - set(stored[file])) for file, clips in plan.items()}, left_out)
         try:
-            for clips, signals in _batches(folder, work, modalities, seconds, left_out, batch_size):
-                pending.add(clips, _encode(signals, modalities, known or {}, device))
-                bars.advance(encoding, len(clips))
+            for encoded in encode(batch for batch in batches if not all(clip.file in left_out for clip in batch)):
+                pending.add(encoded)
+                bars.advance(encoding, encoded.tried)
                 if len(pending) >= shard_size:
                     pending.commit()
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, RunError):
             pending.commit()
             raise
         pending.commit()
     return EncodeReport(len(paths), len(store) - before, len(store), dict(store.left_out))
+
+
+def _by_file(clips: Iterable[Clip]) -> defaultdict[str, list[Clip]]:
+    files = defaultdict(list)
+    for clip in clips:
+        files[clip.file].append(clip)
+    return files
 
 
 def _clips(path: Path, file: str, modalities: Mapping[str, Modality], sampler: ClipSampler) -> list[Clip]:
@@ -133,41 +150,65 @@ def _clips(path: Path, file: str, modalities: Mapping[str, Modality], sampler: C
     return [Clip(file, start) for start in starts]
 
 
-def _batches(
-    folder: Path,
-    work: Mapping[str, Sequence[Clip]],
-    modalities: Mapping[str, Modality],
-    seconds: Fraction,
-    left_out: dict[str, str],
-    batch_size: int,
-) -> Iterator[tuple[list[Clip], dict[str, Tensor]]]:
-    """Clips with their signals, modality → ``(batch, time, …)``; notes in ``left_out`` which files fail, and why."""
-    clips, signals = [], []
-    for file, wanted in work.items():
-        for clip in wanted:
+def _batches(plan: Mapping[str, Sequence[Clip]], stored: Mapping[str, Sequence[Clip]], size: int) -> list[list[Clip]]:
+    """All clips of the folder in batches of ``size``, less what the store holds already.
+
+    What is encoded together does not depend on what was encoded before: a codec's numbers may depend on the batch.
+    """
+    clips = [clip for file in plan.values() for clip in file]
+    held = {clip for file in stored.values() for clip in file}
+    batches = ([clip for clip in clips[n : n + size] if clip not in held] for n in range(0, len(clips), size))
+    return [batch for batch in batches if batch]
+
+
+@attrs.frozen
+class _Encoded:
+    """One batch, done.
+
+    Attributes:
+        tried: how many clips it had.
+        clips: those of them that could be read.
+        latents: modality → array, one row for each of ``clips``.
+        faults: file → why it could not be read from some clip of the batch on.
+    """
+
+    tried: int
+    clips: list[Clip]
+    latents: dict[str, np.ndarray]
+    faults: dict[str, str]
+
+
+@attrs.frozen
+class _Encoder:
+    """A worker's part: clips in, latents out. What it gives depends on the clips alone."""
+
+    folder: Path
+    modalities: Mapping[str, Modality]
+    seconds: Fraction
+    known: Mapping[str, Sequence[Interval]]
+    device: str
+
+    def __call__(self, batch: list[Clip]) -> _Encoded:
+        clips, signals, faults = [], [], {}
+        for clip in batch:
+            if clip.file in faults:
+                continue
             try:
-                signals.append({name: m.read(folder / file, clip.start, seconds) for name, m in modalities.items()})
+                signals.append({name: self._read(modality, clip) for name, modality in self.modalities.items()})
+                clips.append(clip)
             except MediaError as error:
-                left_out[file] = str(error)
-                break
-            clips.append(clip)
-            if len(clips) == batch_size:
-                yield clips, {name: torch.stack([signal[name] for signal in signals]) for name in modalities}
-                clips, signals = [], []
-    if clips:
-        yield clips, {name: torch.stack([signal[name] for signal in signals]) for name in modalities}
+                faults[clip.file] = str(error)
+        latents = {name: self._encode(name, [signal[name] for signal in signals]) for name in self.modalities if clips}
+        return _Encoded(len(batch), clips, latents, faults)
 
+    def _read(self, modality: Modality, clip: Clip) -> Tensor:
+        return modality.read(self.folder / clip.file, clip.start, self.seconds)
 
-def _encode(
-    signals: Mapping[str, Tensor],
-    modalities: Mapping[str, Modality],
-    known: Mapping[str, Sequence[Interval]],
-    device: str,
-) -> dict[str, Tensor]:
-    return {
-        name: modality.encode_raw(signals[name].to(device), known.get(name)).cpu()
-        for name, modality in modalities.items()
-    }
+    def _encode(self, name: str, signals: list[Tensor]) -> np.ndarray:
+        modality = self.modalities[name]
+        modality.codec.to(self.device)  # at the first batch: where a worker is, its device is
+        latents = modality.encode_raw(torch.stack(signals).to(self.device), self.known.get(name))
+        return latents.to("cpu", torch.float32).numpy()  # a tensor would come from another process as an open file
 
 
 @attrs.define
@@ -177,7 +218,7 @@ class _Pending:
     Attributes:
         store: where it goes.
         remaining: file → clips of it that are not in the store yet; at 0 the file is done.
-        left_out: file → why.
+        left_out: file → why; of these files nothing more is taken.
         batches: clips with their latents.
     """
 
@@ -189,8 +230,13 @@ class _Pending:
     def __len__(self) -> int:
         return sum(len(clips) for clips, _ in self.batches)
 
-    def add(self, clips: list[Clip], latents: dict[str, Tensor]) -> None:
-        self.batches.append((clips, latents))
+    def add(self, encoded: _Encoded) -> None:
+        rows = [row for row, clip in enumerate(encoded.clips) if clip.file not in self.left_out]
+        for file, why in encoded.faults.items():
+            self.left_out.setdefault(file, why)
+        if rows:
+            latents = {name: torch.from_numpy(values[rows]) for name, values in encoded.latents.items()}
+            self.batches.append(([encoded.clips[row] for row in rows], latents))
 
     def commit(self) -> None:
         # Taken out first: interrupted below, these clips are at worst encoded again, never stored twice.

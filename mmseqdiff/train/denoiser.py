@@ -19,6 +19,7 @@ from mmseqdiff.layout import Layout
 from mmseqdiff.protocols import Task
 from mmseqdiff.recipe import Recipe
 from mmseqdiff.train import checkpoint
+from mmseqdiff.train.latents import encoded_with
 from mmseqdiff.train.loop import Trainer
 from mmseqdiff.train.objective import DenoisingObjective, conditional_loss, step_keys
 from mmseqdiff.train.optimisation import Optimisation
@@ -77,7 +78,7 @@ def train_denoiser(
     torch.manual_seed(training.seed)
     assembly = Assembly.from_recipe(recipe, host, data / "codecs")
     codecs = load_codecs(assembly, data / "codecs")
-    store = LatentStore.open(data, assembly.layout, codecs)
+    store = LatentStore.open(data, assembly.layout, codecs, encoded_with(recipe))
     start = None if start_from is None else _start(start_from)
     # Weights mean nothing under other statistics than those that they were trained with.
     assembly = with_statistics(assembly, store.statistics() if start is None else saved_statistics(start[1]))
@@ -90,7 +91,7 @@ def train_denoiser(
         clips = len(store) - min(HELD_OUT, len(store) // 20)
         measured = _read(store, range(clips, len(store)), assembly, place)
     else:
-        clips, other = len(store), LatentStore.open(validation, assembly.layout, codecs)
+        clips, other = len(store), LatentStore.open(validation, assembly.layout, codecs, encoded_with(recipe))
         measured = _read(other, range(min(HELD_OUT, len(other))), assembly, place)
     if world.rank == 0:
         prepare_run(out, recipe, data / "codecs")

@@ -1,19 +1,28 @@
 """Filling a latent store for a recipe: its codecs loaded, kept beside the latents, and vouched for by their hashes."""
 
+import json
 from collections.abc import Mapping
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 from mmseqdiff.assembly import build_modalities, layout_of
 from mmseqdiff.data.encode import EncodeReport, encode_folder
 from mmseqdiff.data.store import LatentStore
+from mmseqdiff.data.workers import Crew
 from mmseqdiff.errors import StoreError
 from mmseqdiff.host import Host
 from mmseqdiff.recipe import Recipe
 from mmseqdiff.train.checkpoint import codec_hash
 from mmseqdiff.train.codec import keep_codec, load_codec
 
-__all__ = ["encode_to_store"]
+__all__ = ["encode_to_store", "encoded_with"]
+
+
+def encoded_with(recipe: Recipe) -> dict[str, Any]:
+    """What of a recipe its latents depend on, in plain values: a store made with anything else is refused."""
+    values = recipe.to_dict()
+    return json.loads(json.dumps({key: values[key] for key in ("seconds", "modalities")}))
 
 
 def encode_to_store(
@@ -26,6 +35,7 @@ def encode_to_store(
     stride: Fraction | None = None,
     batch_size: int = 8,
     device: str = "cpu",
+    crew: Crew | None = None,
 ) -> EncodeReport:
     """Encodes a folder of media files with trained codecs into the store ``out``, or completes it.
 
@@ -39,11 +49,13 @@ def encode_to_store(
         stride: seconds from one clip's start to the next; the clip's length where None.
         batch_size: clips encoded at once.
         device: where to encode.
+        crew: who encodes; this process where None.
 
     Raises:
-        StoreError: if a codec is missing, or the store was made with other codecs or another layout.
+        StoreError: if a codec is missing, or the store was made with another codec, layout, recipe or stride.
         CheckpointError: if a codec is damaged or of another shape.
         MediaError: if the folder holds nothing to encode.
+        RunError: if a worker dies; what is encoded is kept.
     """
     modalities = build_modalities(recipe, host, codecs)
     layout = layout_of(recipe, modalities)
@@ -57,8 +69,18 @@ def encode_to_store(
         for name, modality in modalities.items()
     }
     for modality in modalities.values():
-        modality.codec.to(device).eval()
-    store = LatentStore.create(out, layout, hashes)
+        modality.codec.eval()
+    how = {**encoded_with(recipe), "stride": str(recipe.seconds if stride is None else stride)}
+    store = LatentStore.create(out, layout, hashes, recipe=how)
     for name, modality in modalities.items():
         keep_codec(modality.codec, codecs.get(name), out / "codecs" / name, name)
-    return encode_folder(folder, store, modalities, recipe.seconds, stride=stride, batch_size=batch_size, device=device)
+    return encode_folder(
+        folder,
+        store,
+        modalities,
+        recipe.seconds,
+        stride=stride,
+        batch_size=batch_size,
+        device=device,
+        crew=crew,
+    )

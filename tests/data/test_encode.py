@@ -7,70 +7,17 @@ from pathlib import Path
 
 import pytest
 import torch
+from encoding import SECONDS, content, make_folder, run
 
-from mmseqdiff.data import encode, files, store
+from mmseqdiff.data import encode, files, store, workers
 from mmseqdiff.data.audio import AudioFormat
 from mmseqdiff.data.clips import Clip
 from mmseqdiff.data.encode import encode_folder
 from mmseqdiff.data.store import LatentStore
 from mmseqdiff.data.video import VideoFormat
-from mmseqdiff.errors import MediaError, StoreError
+from mmseqdiff.errors import StoreError
 from mmseqdiff.layout import Layout, Track, uniform_edges
 from mmseqdiff.modality import Modality
-
-SECONDS = Fraction(1)
-
-
-class Numbers:
-    """A format whose files are JSON: how long they are, and from where on they cannot be read."""
-
-    rate = Fraction(4)
-    stream = None
-
-    def shape(self, seconds):
-        return (int(seconds * self.rate),)
-
-    def duration(self, path):
-        content = json.loads(path.read_text())
-        if content is None:
-            raise MediaError(f"{path} is not media")
-        return Fraction(content["seconds"])
-
-    def read(self, path, start, seconds):
-        if start >= json.loads(path.read_text()).get("bad_from", 99):
-            raise MediaError(f"{path} is corrupt at {start} s")
-        return torch.arange(4.0) + float(start) + 100 * ord(path.name[0])
-
-    def fill(self, signal, known):
-        return signal * bool(known)
-
-
-class Halves(torch.nn.Module):
-    def track(self, modality, shape, rate):
-        return Track(modality, uniform_edges(shape[0] // 2, rate / 2), channels=2)
-
-    def encode(self, signal):
-        return signal.unflatten(1, (-1, 2)) / 2
-
-
-def make_folder(folder, **contents):
-    folder.mkdir()
-    for name, content in contents.items():
-        (folder / f"{name}.mp4").write_text(json.dumps(content))
-    return folder
-
-
-def run(folder, at, **options):
-    modalities = {"numbers": Modality(Halves(), Numbers())}
-    layout = Layout([modalities["numbers"].track("numbers", SECONDS)])
-    latents = LatentStore.create(at, layout, {"numbers": "abc"})
-    options = {"batch_size": 2, "shard_size": 4, "progress": False, **options}
-    return encode_folder(folder, latents, modalities, SECONDS, **options), latents
-
-
-def content(latents):
-    """Every clip with its latents; a clip stored twice would show."""
-    return list(zip(latents.clips(), latents.batch(range(len(latents)))["numbers"].tolist()))
 
 
 @pytest.fixture
@@ -117,11 +64,11 @@ class Stopped(BaseException):
     """The process is no more."""
 
 
-MODULES = {module.__file__ for module in (encode, store, files)}
+MODULES = {module.__file__ for module in (encode, store, files, workers)}
 
 
 def stopped_at(line, error, forever, act):
-    """Runs ``act``, raising at the given executed line of the three modules; returns how many lines were executed.
+    """Runs ``act``, raising at the given executed line of these modules; returns how many lines were executed.
 
     With ``forever`` every later line raises too, so that no clean-up runs, as after a kill.
     """

@@ -1,16 +1,13 @@
 """The data set: a folder of numbered monologues, each an mp4 file with its ground truth in JSON."""
 
-import multiprocessing
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
 
 import attrs
-import torch
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from mmseqdiff.data.workers import Here, Processes
 from mmseqdiff.errors import MediaError
 from mmseqdiff_monologues.clips import ClipFormat, Monologue, Truth, truth_path
 from mmseqdiff_monologues.seeds import clip_seed
@@ -75,14 +72,16 @@ class Monologues:
         Raises:
             PluginError: if espeak-ng is not installed.
             MediaError: if the folder holds clips of another set, or a file cannot be written.
+            RunError: if a worker dies.
         """
         folder = Path(folder)
         paths = [folder / f"{index:06d}.mp4" for index in range(self.count)]
         missing = [index for index, path in enumerate(paths) if not self._finished(index, path)]
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        with Progress(*columns) as progress, self._pool() as run:
+        crew = Here() if self.workers == 1 else Processes(self.workers)
+        with Progress(*columns) as progress, crew.at(_write) as write:
             bar = progress.add_task(f"monologues ({self.split})", total=self.count, completed=self.count - len(missing))
-            for _ in run(_write, [(self.clip_seed(index), self.format, paths[index]) for index in missing]):
+            for _ in write((self.clip_seed(index), self.format, paths[index]) for index in missing):
                 progress.advance(bar)
         return paths
 
@@ -96,18 +95,6 @@ class Monologues:
                 f"expected clip seed {self.clip_seed(index)}, {self.format}. Use another folder, or empty this one"
             )
         return True
-
-    @contextmanager
-    def _pool(self) -> Iterator[object]:
-        """Something that maps a function over jobs: here, or in several processes."""
-        if self.workers == 1:
-            yield map
-            return
-        pool = ProcessPoolExecutor(self.workers, multiprocessing.get_context("spawn"), torch.set_num_threads, (1,))
-        try:
-            yield pool.map
-        finally:
-            pool.shutdown(cancel_futures=True)
 
 
 def _write(job: tuple[int, ClipFormat, Path]) -> None:
