@@ -99,7 +99,7 @@ def encode_folder(
     folder = Path(folder)
     paths, before = media_files(folder), len(store)
     sampler = ClipSampler(seconds, seconds if stride is None else stride, seed)
-    encoder = _Encoder(folder, modalities, seconds, known or {}, device)
+    encoder = _Encoder(folder.absolute(), modalities, seconds, known or {}, device)
     with (
         Progress(*_COLUMNS, console=Console(stderr=True), disable=not progress) as bars,
         (crew or Here()).at(encoder) as encode,

@@ -37,6 +37,7 @@ __all__ = ["LatentStore"]
 
 _INDEX = "index.json"
 _AGAIN = "delete the folder and encode again"
+_MEND = "encode again, which makes the clips in it anew and keeps all others"
 
 
 @attrs.define
@@ -63,7 +64,7 @@ class LatentStore:
         recipe: Mapping[str, Any] | None = None,
         dtype: str = "float32",
     ) -> "LatentStore":
-        """A new store, or the one that is already there, to be completed.
+        """A new store, or the one that is already there, to be completed; shards that were deleted are forgotten.
 
         Args:
             folder: where it is to lie.
@@ -89,6 +90,7 @@ class LatentStore:
                 raise StoreError(f"{folder} holds {store.dtype}, but {dtype} was asked for; {_AGAIN}")
             if not store._index.recipe:
                 store._index = attrs.evolve(store._index, recipe=dict(recipe or {}))
+            store._forget_missing()
             store._sweep()
             return store
         store = cls(folder, StoreIndex(layout, dict(codecs), dtype, dict(recipe or {})))
@@ -148,6 +150,20 @@ class LatentStore:
     def left_out(self) -> dict[str, str]:
         """File → why it, or the rest of it, is not in the store."""
         return dict(self._index.left_out)
+
+    def _forget_missing(self) -> None:
+        """A shard that was deleted, because it was damaged, is forgotten, so that its clips can be made again."""
+        old = self._index
+        there = tuple(shard for shard in old.shards if (self.folder / shard.file).is_file())
+        if there == old.shards:
+            return
+        self._index = attrs.evolve(old, shards=there)
+        index, first = StoreIndex(old.layout, old.codecs, old.dtype, old.recipe, left_out=old.left_out), 0
+        for shard in there:
+            latents = self.batch(range(first, first + shard.clips))
+            index = index.with_shard(shard, {name: Moments.of(values) for name, values in latents.items()})
+            first += shard.clips
+        self._index = index
 
     def _sweep(self) -> None:
         """Removes what an interrupted commit left behind."""
@@ -293,10 +309,10 @@ class LatentStore:
         if shard.file not in self._tables:
             path = self.folder / shard.file
             if not path.is_file():
-                raise StoreError(f"{path} is missing, though the store's index lists it; {_AGAIN}")
+                raise StoreError(f"{path} is missing, though the store's index lists it; {_MEND}")
             with path.open("rb") as file:
                 if hashlib.file_digest(file, "sha256").hexdigest() != shard.sha256:
-                    raise StoreError(f"{path} is damaged: its content is not what was written; {_AGAIN}")
+                    raise StoreError(f"{path} is damaged: its content is not what was written; delete it, and {_MEND}")
             self._tables[shard.file] = datasets.Dataset.from_file(str(path)).data
         return self._tables[shard.file]
 

@@ -55,6 +55,19 @@ def test_a_second_run_adds_nothing_until_a_file_is_mended(folder, tmp_path):
     assert [str(clip) for clip in latents.clips()[10:]] == ["c.mp4@3", "c.mp4@4"]
 
 
+def test_a_damaged_shard_is_deleted_and_made_again(folder, tmp_path):
+    _, latents = run(folder, tmp_path / "store")
+    before, done = content(latents), latents.done
+    shard = min((tmp_path / "store").glob("*.arrow"))
+    shard.write_bytes(shard.read_bytes()[:-1])
+    with pytest.raises(StoreError, match="is damaged: .* delete it, and encode again"):
+        run(folder, tmp_path / "store")
+    shard.unlink()
+    report, latents = run(folder, tmp_path / "store")
+    assert (report.added, latents.done) == (4, done)
+    assert sorted(content(latents), key=str) == sorted(before, key=str)
+
+
 def test_only_what_is_known_is_encoded(folder, tmp_path):
     _, latents = run(folder, tmp_path / "store", known={"numbers": []})
     assert not latents.batch(range(10))["numbers"].any()

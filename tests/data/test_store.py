@@ -114,6 +114,23 @@ def test_a_flipped_bit_is_found(store, where):
         again.batch([0, 7])
 
 
+def test_a_shard_that_was_deleted_can_be_made_again(store, parts):
+    sorted(store.folder.glob("*.arrow"))[1].unlink()
+    with pytest.raises(StoreError, match="is missing, .* encode again, which makes the clips in it anew"):
+        LatentStore.open(store.folder).batch([4])
+    again = LatentStore.create(store.folder, LAYOUT, CODECS)
+    assert again.clips() == (*clips(4, "0.mp4"), *clips(7, "2.mp4"))
+    assert again.done == frozenset()
+    again.commit(clips(1, "1.mp4"), parts[1], done=["0.mp4", "1.mp4", "2.mp4"])
+    mended = LatentStore.open(store.folder)
+    for name, statistics in mended.statistics().items():
+        whole = torch.cat([parts[0][name], parts[2][name], parts[1][name]])
+        assert torch.equal(mended.batch(range(12))[name], whole)
+        assert torch.allclose(statistics.mean, whole.flatten(0, -2).mean(0), atol=1e-6)
+        assert torch.allclose(statistics.std, whole.flatten(0, -2).std(0, correction=0), atol=1e-6)
+    assert mended.left_out == {"bad.mp4": "it is bad"}
+
+
 def test_damaged_stores_are_explained(store, tmp_path):
     with pytest.raises(StoreError, match="holds no latent store"):
         LatentStore.open(tmp_path / "nowhere")
