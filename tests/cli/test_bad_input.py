@@ -6,9 +6,14 @@ import sys
 
 import pytest
 import tiny
+import torch
 
-from mmseqdiff import cli
+from mmseqdiff import cli, load_plugins
+from mmseqdiff.assembly import build_modalities
+from mmseqdiff.data.store import LatentStore
+from mmseqdiff.recipe import Recipe
 from mmseqdiff.train import checkpoint
+from mmseqdiff.train.codec import save_codec
 
 
 @pytest.fixture(scope="module")
@@ -21,13 +26,14 @@ def made(host, tmp_path_factory):
 
 @pytest.fixture
 def command(monkeypatch, capsys):
-    """Runs a command line; returns the exit code and what it said on stderr."""
+    """Runs a command line; returns the exit code and what it said on stderr; what it said on stdout is ``run.out``."""
 
     def run(*words):
         monkeypatch.setattr(sys, "argv", ["mmseqdiff", *map(str, words)])
         with pytest.raises(SystemExit) as ended:
             cli.main()
-        return ended.value.code or 0, capsys.readouterr().err
+        run.out, error = capsys.readouterr()
+        return ended.value.code or 0, error
 
     return run
 
@@ -128,6 +134,56 @@ def test_a_checkpoint_that_was_tampered_with(made, command, tmp_path):
     shutil.rmtree(broken("gone")[0] / "checkpoints")
     refused(generate(tmp_path / "gone"), "no checkpoint")
     assert not (tmp_path / "out.mp4").exists()
+
+
+def test_a_store_that_cannot_be_completed_and_a_film_that_cannot_be_read(made, command, tmp_path):
+    clips, run = made
+    films, store = tmp_path / "films", tmp_path / "store"
+    shutil.copytree(clips, films)
+    shutil.copytree(run.parent / "store", store)
+    (films / "torn.mp4").write_bytes((clips / "000000.mp4").read_bytes()[:3000])
+    held = len(LatentStore.open(store))
+
+    def encode(at, *more, codecs=run.parent / "codecs"):
+        named = [word for name in ("video", "audio") for word in ("--codec", f"{name}={codecs / name}")]
+        return command("encode", films, "--recipe", run / "recipe.toml", *named, "--out", at, *more)
+
+    def broken(name):
+        copy = tmp_path / name
+        shutil.copytree(store, copy)
+        return copy
+
+    def unchanged(at, *parts, **options):
+        before = {path.name: path.read_bytes() for path in at.iterdir() if path.is_file()}
+        refused(encode(at, **options), *parts)
+        assert {path.name: path.read_bytes() for path in at.iterdir() if path.is_file()} == before
+
+    assert encode(store)[0] == 0
+    assert "0 clips added" in command.out
+    assert [line for line in command.out.splitlines() if "torn.mp4" in line] == command.out.splitlines()[1:]
+    assert len(LatentStore.open(store)) == held
+
+    flipped = broken("flipped")
+    (shard,) = flipped.glob("*.arrow")
+    content = bytearray(shard.read_bytes())
+    content[len(content) // 2] ^= 1
+    shard.write_bytes(content)
+    unchanged(flipped, shard.name, "damaged")
+
+    newer = broken("newer")
+    index = json.loads((newer / "index.json").read_text())
+    (newer / "index.json").write_text(json.dumps({**index, "version": 99}))
+    unchanged(newer, newer, "version 99", "update mmseqdiff")
+
+    recipe, others = Recipe.from_toml((run / "recipe.toml").read_text()), tmp_path / "codecs"
+    torch.manual_seed(1)
+    for name, modality in build_modalities(recipe, load_plugins()).items():
+        save_codec(modality.codec, others / name, {"modality": name})
+    unchanged(store, store, "was made with the video codec", "another folder", codecs=others)
+
+    refused(encode(store, "--stride", 1), 'stride is "17/8"', 'expected "1"')
+    refused(encode(store, "--engine", "rya"), "--engine 'rya'", "local or ray")
+    refused(encode(store, "--address", "here:6379"), "--address here:6379", "--engine ray")
 
 
 def test_a_run_of_another_recipe_is_not_gone_on_with(made, command):
