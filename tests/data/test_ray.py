@@ -22,6 +22,7 @@ ray = pytest.importorskip("ray")
 def cluster():
     with pytest.MonkeyPatch.context() as patch:  # its workers import what these tests import
         patch.setenv("PYTHONPATH", os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")]))
+        patch.setenv("RAY_raylet_start_wait_time_s", "120")  # on a machine that has much else to do
         ray.init("local", num_cpus=2, object_store_memory=80_000_000, include_dashboard=False, log_to_driver=False)
     yield
     ray.shutdown()

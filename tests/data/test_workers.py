@@ -97,14 +97,14 @@ def start(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("clips", "kills", "crew"),
+    ("clips", "kills", "crew", "longest"),  # the last as a part of what the whole takes
     [
-        (40, 3, Here()),
-        pytest.param(500, 20, Here(), marks=pytest.mark.slow),
-        pytest.param(100, 4, Processes(2), marks=pytest.mark.slow),
+        (40, 3, Here(), 2 / 3),
+        pytest.param(500, 20, Here(), 2 / 20, marks=pytest.mark.slow),
+        pytest.param(100, 3, Processes(2), 1, marks=pytest.mark.slow),
     ],
 )
-def test_killed_at_random_moments_no_clip_is_lost_or_doubled(tmp_path, start, clips, kills, crew):
+def test_killed_at_random_moments_no_clip_is_lost_or_doubled(tmp_path, start, clips, kills, crew, longest):
     half = clips // 2
     folder = make_folder(
         tmp_path / "media", a={"seconds": half // 2}, b=None, c={"seconds": half - half // 2 + 5, "bad_from": half - half // 2}, d={"seconds": half}
@@ -120,7 +120,7 @@ def test_killed_at_random_moments_no_clip_is_lost_or_doubled(tmp_path, start, cl
     cut_short = 0
     while cut_short < kills:
         process = start(folder, broken, 0.02, crew)
-        process.join(moments.uniform(0, 2 * whole / kills))
+        process.join(moments.uniform(0, longest * whole))
         if process.is_alive():
             os.kill(process.pid, signal.SIGKILL)
             cut_short += 1
@@ -135,3 +135,28 @@ def test_killed_at_random_moments_no_clip_is_lost_or_doubled(tmp_path, start, cl
     assert process.exitcode == 0
     assert len(LatentStore.open(broken)) == len(set(LatentStore.open(broken).clips())) == clips
     assert files_of(broken) == files_of(unbroken)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="asks /proc for a process's children")
+def test_workers_end_with_a_killed_parent(tmp_path, start):
+    folder = make_folder(tmp_path / "media", a={"seconds": 500})
+    process = start(folder, tmp_path / "store", 0.5, Processes(1))
+    while not (tmp_path / "store/index.json").exists() or not len(LatentStore.open(tmp_path / "store")):
+        time.sleep(0.1)
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    assert children
+    os.kill(process.pid, signal.SIGKILL)
+    process.join()
+    ended = time.monotonic() + 120
+    while any(running(child) for child in children):
+        assert time.monotonic() < ended
+        time.sleep(0.1)
+
+
+def running(process):
+    """Whether a process is there and not merely remembered."""
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
