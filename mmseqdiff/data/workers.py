@@ -11,6 +11,7 @@ import multiprocessing
 import os
 import pickle
 import signal
+import socket
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -137,11 +138,19 @@ class Ray:
         quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
         try:
             if address:
+                _knock(address)
                 ray.init(address, **quiet)
             else:
                 ray.init("local", num_cpus=self.count, include_dashboard=False, **quiet)
         except Exception as error:  # Ray raises whatever it likes, Exception itself included
             raise UserError(f"the Ray cluster at {address or 'this machine'} does not answer: {error}") from None
+
+
+def _knock(address: str) -> None:
+    """Ray itself waits for minutes where nobody listens. Raises OSError at once."""
+    host, _, port = address.rpartition(":")
+    if port.isdigit() and "/" not in host:
+        socket.create_connection((host, int(port)), timeout=10).close()
 
 
 def _in_order(

@@ -11,7 +11,7 @@ from encoding import Deadly, Together, content, files_of, make_folder, run
 from mmseqdiff.assembly import build_modalities
 from mmseqdiff.data.store import LatentStore
 from mmseqdiff.data.workers import Here, Ray
-from mmseqdiff.errors import RunError
+from mmseqdiff.errors import RunError, UserError
 from mmseqdiff.train.codec import save_codec
 from mmseqdiff.train.latents import encode_to_store
 
@@ -53,6 +53,13 @@ def test_an_actor_that_dies_takes_nothing_along(folder, tmp_path):
 def test_what_an_actor_raises_is_raised(tmp_path):
     with pytest.raises(ZeroDivisionError, match="^division by zero$"), Ray(1).at((1).__truediv__) as divide:
         list(divide([1, 0]))
+
+
+def test_a_cluster_that_does_not_answer_is_named(monkeypatch):
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")
+    with pytest.raises(UserError, match="the Ray cluster at 127.0.0.1:1 does not answer"), Ray(1).at(str):
+        pass
 
 
 def test_real_codecs_give_the_same_bytes(host, tmp_path):
