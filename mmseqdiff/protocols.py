@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Backbone", "Cells", "Codec", "Comparison", "Dataset", "Denoise", "Denoiser", "Guidance", "Keys", "Latents", "Levels",
-    "MediaFormat", "Metric", "Noise", "NoiseSchedule", "Plan", "Sampler", "State", "Task", "TimestepPolicy",
+    "MediaFormat", "Memory", "Metric", "Noise", "NoiseSchedule", "Plan", "Sampler", "State", "StreamingCodec", "Task",
+    "TimestepPolicy",
 ]  # fmt: skip
 
 Latents = Mapping[str, Tensor]
@@ -41,6 +42,8 @@ Keys = Int[Tensor, " batch"]
 """What the random numbers of each example follow from."""
 State = dict[str, Tensor]
 """A sampler's memory: see :class:`Sampler`."""
+Memory = tuple[Tensor, ...]
+"""What a codec remembers of the chunks before, each tensor with a leading batch axis: see :class:`StreamingCodec`."""
 Denoise = Callable[[Latents, Levels], "Prediction"]
 """A denoiser at any latents and levels, all else being settled."""
 Noise = Callable[[str], Latents]
@@ -277,6 +280,43 @@ class Codec(Protocol):
 
     def decode(self, latents: Float[Tensor, "batch segment ..."]) -> Float[Tensor, "batch time ..."]:
         """The signal of latents; it may be shorter than what was encoded where the codec crops, never longer."""
+        ...
+
+
+@runtime_checkable
+class StreamingCodec(Codec, Protocol):
+    """A codec that also takes a signal of any length chunk by chunk, in memory that does not grow.
+
+        state = None
+        for chunk in chunks:
+            latents, state = codec.encode_chunk(chunk, state)
+
+    A chunk holds whole segments. What the chunks give, joined, is what :meth:`Codec.encode` and :meth:`Codec.decode` give
+    of the whole, to rounding, wherever it is cut. Nothing is remembered but in the state, which is a plain value: a
+    stream can be forked, moved, saved, or batched with others that are as far.
+    """
+
+    segment_lengths: tuple[int, int]
+    """Frames or samples of the first segment of a signal, and of every other."""
+
+    def encode_chunk(
+        self, chunk: Float[Tensor, "batch time ..."], state: Memory | None = None
+    ) -> tuple[Float[Tensor, "batch segment ..."], Memory]:
+        """The latents of the next chunk, and the state after it.
+
+        Args:
+            chunk: the signal of one or more whole segments; no gap to the chunk before.
+            state: after the chunk before; None for the first.
+
+        Raises:
+            ValueError: if the chunk holds no whole number of segments, or the state is not of a chunk like it.
+        """
+        ...
+
+    def decode_chunk(
+        self, latents: Float[Tensor, "batch segment ..."], state: Memory | None = None
+    ) -> tuple[Float[Tensor, "batch time ..."], Memory]:
+        """The signal of the next latents, and the state after them: as :meth:`encode_chunk`, the other way."""
         ...
 
 

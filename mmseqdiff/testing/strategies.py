@@ -44,6 +44,7 @@ __all__ = [
     "Arc",
     "GivenCells",
     "comparisons",
+    "chunks",
     "given_cells",
     "halting_plans",
     "keys",
@@ -74,6 +75,13 @@ def layouts(draw: Draw, min_modalities: int = 1, max_modalities: int = 3, max_se
         grid = draw(st.sampled_from([(), (2,), (1, 2)]))
         tracks.append(Track(name, edges, grid, draw(st.integers(1, 2))))
     return Layout(tracks)
+
+
+@st.composite
+def chunks(draw: Draw, segments: int) -> tuple[int, ...]:
+    """How a stream of so many segments may be cut: the segments of each chunk."""
+    cuts = sorted(draw(st.sets(st.integers(1, segments - 1)))) if segments > 1 else []
+    return tuple(right - left for left, right in zip([0, *cuts], [*cuts, segments]))
 
 
 def keys(batch: int = 2) -> st.SearchStrategy[Int[Tensor, " batch"]]:

@@ -11,9 +11,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from mmseqdiff.layout import Track
-from mmseqdiff.protocols import Codec
+from mmseqdiff.protocols import Codec, StreamingCodec
 from mmseqdiff.testing.contracts.contract import Contract, bits, law, not_applicable
-from mmseqdiff.testing.strategies import signals
+from mmseqdiff.testing.strategies import chunks, signals
+from mmseqdiff.testing.streaming import check_streaming
 
 __all__ = ["CodecContract"]
 
@@ -155,6 +156,16 @@ class CodecContract(Contract):
         changed[:, last] = 1 - changed[:, last]
         same = torch.equal(self._encode(changed)[:, n], self._encode(signal)[:, n])
         assert not same, f"latent {n} does not change with the last frame of its segment, frame {last}"
+
+    @law(3, cost=2, **ANY)
+    def test_a_stream_is_coded_as_the_whole(self, data: Any) -> None:
+        """A codec that streams gives chunk by chunk what it gives at once, from a state that does not grow."""
+        if not isinstance(self.plugin, StreamingCodec):
+            raise not_applicable("the codec does not stream")
+        signal, track = self._draw(data)
+        first, other = self.plugin.segment_lengths
+        whole = signal[:, : first + other * (track.segments - 1)]
+        check_streaming(self.plugin, whole, data.draw(chunks(track.segments)), tolerance=1e-5)
 
     @law(12, cost=2, **ANY)
     def test_causal_codecs_do_not_look_ahead(self, data: Any) -> None:

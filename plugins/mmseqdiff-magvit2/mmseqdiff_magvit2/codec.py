@@ -18,7 +18,8 @@ from torch import Tensor, nn
 
 from mmseqdiff import random
 from mmseqdiff.layout import Track
-from mmseqdiff.protocols import Codec
+from mmseqdiff.protocols import Memory, StreamingCodec
+from mmseqdiff.streaming import Past
 from mmseqdiff_magvit2.inflation import inflate
 from mmseqdiff_magvit2.losses import edge_distance, motion_distance, peak_signal_to_noise
 from mmseqdiff_magvit2.networks import Decoder, Encoder
@@ -29,7 +30,7 @@ Pictures = Float[Tensor, "batch frame height width 3"]
 LatentGrid = Float[Tensor, "batch segment row column channel"]
 
 
-class Magvit2(nn.Module, Codec):
+class Magvit2(nn.Module, StreamingCodec):
     """The video codec. A signal is ``(B, frames, height, width, 3)`` in [0, 1].
 
     Args:
@@ -74,6 +75,7 @@ class Magvit2(nn.Module, Codec):
                 f"got {len(temporal_downsample)}"
             )
         self.stride = 2 ** sum(temporal_downsample) if temporal else 1
+        self.segment_lengths = 1, self.stride
         self.spatial_stride = 2 ** len(temporal_downsample)
         self.latent_channels = latent_channels
         self.reconstruction_weight, self.edge_weight = reconstruction_weight, edge_weight
@@ -145,6 +147,36 @@ class Magvit2(nn.Module, Codec):
     def decode(self, latents: LatentGrid) -> Pictures:
         """Pictures of latents, Eq. (2), clipped to [0, 1]."""
         return self.decoder(latents).clamp(0, 1)
+
+    def encode_chunk(self, chunk: Pictures, state: Memory | None = None) -> tuple[LatentGrid, Memory]:
+        """Latents of the next frames, and the state after them: 1 + s n frames the first time, s n every other.
+
+        Raises:
+            ValueError: if the codec cannot take that number of frames or that size of pictures, or the state is not of
+                a chunk like this.
+        """
+        frames = chunk.shape[1]
+        if state is None:
+            self.segments(frames)
+        elif frames < 1 or frames % self.stride:
+            raise ValueError(
+                f"a chunk of {frames} frames does not fit this codec: after the first chunk, of 1 + {self.stride} n frames, "
+                f"it takes multiples of {self.stride}"
+            )
+        self.grid(chunk.shape[2], chunk.shape[3])
+        past = Past(state)
+        return self.encoder(chunk, past), past.state()
+
+    def decode_chunk(self, latents: LatentGrid, state: Memory | None = None) -> tuple[Pictures, Memory]:
+        """Pictures of the next latents, and the state after them: 1 + s n frames the first time, s n every other.
+
+        Raises:
+            ValueError: if there is no latent, or the state is not of latents like these.
+        """
+        if not latents.shape[1]:
+            raise ValueError("a chunk needs a latent at least")
+        past = Past(state)
+        return self.decoder(latents, past).clamp(0, 1), past.state()
 
     def training_loss(self, signal: Pictures, keys: Int[Tensor, " batch"]) -> dict[str, Tensor]:
         """The terms of Eq. (3), weighted: their sum is what to minimise. Pictures are not clipped here.

@@ -9,12 +9,17 @@
                              dropped: 1 + n latent frames become 1 + s_t n. What conditions (3) is resized the same way.
 
 By (1), (2) and (4) the first 1 + n latents are those of the first 1 + s_t n frames alone, and a still video has equal latents.
+
+Layers that look back take a ``past``: None for a whole video, or the memory of a video that comes in chunks. Then (1) has the
+past instead of the edge, and (4) drops frames of the first chunk only.
 """
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
+
+from mmseqdiff.streaming import Past
 
 __all__ = ["AdaptiveNorm", "CausalConv", "FrameNorm", "ResidualBlock", "Upsample", "depth_to_space", "resize_nearest"]
 
@@ -36,10 +41,13 @@ def norm_groups(channels: int) -> int:
 class CausalConv(nn.Conv3d):
     """A convolution that sees no later frame, Eq. (1)."""
 
-    def forward(self, x: Video) -> Video:
-        """Frames ``f`` become ``1 + (f − 1) // stride``; height and width are divided by theirs."""
+    def forward(self, x: Video, past: Past | None = None) -> Video:
+        """Frames ``f`` become ``1 + (f − 1) // stride``, those of a later chunk ``f // stride``; rows and columns are divided."""
         time, height, width = self.kernel_size
-        borders = ((width - 1) // 2, width // 2, (height - 1) // 2, height // 2, time - 1, 0)
+        front = time - 1
+        if past is not None:
+            x, front = past.join(x, x[:, :1].expand(-1, front, -1, -1, -1), dim=1, keep=time - self.stride[0]), 0
+        borders = ((width - 1) // 2, width // 2, (height - 1) // 2, height // 2, front, 0)
         # The channels lie last in memory: this is torch's channels_last_3d format, its fastest on CPU and tensor cores.
         x = x.movedim(-1, 1)
         if any(borders):
@@ -76,15 +84,19 @@ class AdaptiveNorm(nn.Module):
         self.gain = nn.Linear(latent_channels, channels)
         self.bias = nn.Linear(latent_channels, channels)
 
-    def forward(self, x: Video, z: Video) -> Video:
+    def forward(self, x: Video, z: Video, past: Past | None = None) -> Video:
         """The modulated frames.
 
         Args:
             x: what is normalised: ``stride`` times as many frames, rows and columns as ``z``, less ``stride[0] − 1`` frames.
             z: the latent.
+            past: that of the chunk.
         """
         # A linear map at every position commutes with nearest-neighbour resizing and is cheaper before it.
-        gain, bias = resize_nearest(1 + self.gain(z), self.stride), resize_nearest(self.bias(z), self.stride)
+        gain, bias = (
+            drop_first(resize_nearest(value, self.stride), self.stride, past)
+            for value in (1 + self.gain(z), self.bias(z))
+        )
         return torch.addcmul(bias, normalise_frames(x, self.groups), gain)
 
 
@@ -101,10 +113,10 @@ class ResidualBlock(nn.Module):
         if channels != out_channels:
             self.shortcut = CausalConv(channels, out_channels, 1, bias=False)
 
-    def forward(self, x: Video) -> Video:
+    def forward(self, x: Video, past: Past | None = None) -> Video:
         """Frames of ``out_channels``."""
-        y = self.conv1(F.silu(self.norm1(x)))
-        return self.shortcut(x) + self.conv2(F.silu(self.norm2(y)))
+        y = self.conv1(F.silu(self.norm1(x)), past)
+        return self.shortcut(x) + self.conv2(F.silu(self.norm2(y)), past)
 
 
 class Upsample(nn.Module):
@@ -115,9 +127,14 @@ class Upsample(nn.Module):
         self.stride = stride
         self.conv = CausalConv(channels, channels * stride[0] * stride[1] * stride[2], kernel)
 
-    def forward(self, x: Video) -> Video:
-        """``(B, f, h, w, C)`` → ``(B, s_t f − (s_t − 1), s_h h, s_w w, C)``."""
-        return depth_to_space(self.conv(x), self.stride)[:, self.stride[0] - 1 :]
+    def forward(self, x: Video, past: Past | None = None) -> Video:
+        """``(B, f, h, w, C)`` → ``(B, s_t f − (s_t − 1), s_h h, s_w w, C)``; ``s_t f`` frames of a later chunk."""
+        return drop_first(depth_to_space(self.conv(x, past), self.stride), self.stride, past)
+
+
+def drop_first(x: Video, stride: Stride, past: Past | None) -> Video:
+    """Without the first ``stride[0] − 1`` frames, unless they belong to a later chunk."""
+    return x[:, stride[0] - 1 :] if past is None or past.first else x
 
 
 def depth_to_space(x: Video, stride: Stride) -> Video:
@@ -129,7 +146,7 @@ def depth_to_space(x: Video, stride: Stride) -> Video:
 
 
 def resize_nearest(x: Video, stride: Stride) -> Video:
-    """Repeats every position ``stride`` times and drops the first ``stride[0] − 1`` frames, as :class:`Upsample` does."""
+    """Repeats every position ``stride`` times."""
     time, rows, columns = stride
     x = x[:, :, None, :, None, :, None].expand(-1, -1, time, -1, rows, -1, columns, -1)
-    return x.flatten(1, 2).flatten(2, 3).flatten(3, 4)[:, time - 1 :]
+    return x.flatten(1, 2).flatten(2, 3).flatten(3, 4)

@@ -18,7 +18,8 @@ from torch import Tensor, nn
 
 from mmseqdiff import random
 from mmseqdiff.layout import Track, uniform_edges
-from mmseqdiff.protocols import Codec
+from mmseqdiff.protocols import Memory, StreamingCodec
+from mmseqdiff.streaming import Past
 from mmseqdiff_soundstream.layers import Decoder, Encoder
 from mmseqdiff_soundstream.losses import MelDistance, signal_to_distortion
 from mmseqdiff_soundstream.quantizer import ResidualQuantizer
@@ -26,7 +27,7 @@ from mmseqdiff_soundstream.quantizer import ResidualQuantizer
 __all__ = ["SoundStream"]
 
 
-class SoundStream(nn.Module, Codec):
+class SoundStream(nn.Module, StreamingCodec):
     """The audio codec. A signal is ``(B, samples)`` in [−1, 1], its latents ``(B, samples // hop, latent_channels)``.
 
     Args:
@@ -63,6 +64,7 @@ class SoundStream(nn.Module, Codec):
     ) -> None:
         super().__init__()
         self.latent_channels, self.hop = latent_channels, math.prod(strides)
+        self.segment_lengths = self.hop, self.hop
         self.quantized_probability, self.latent_noise = quantized_probability, latent_noise
         self.mel_weight, self.waveform_weight, self.commitment_weight = mel_weight, waveform_weight, commitment_weight
         self.encoder = Encoder(channels, latent_channels, strides)
@@ -110,6 +112,33 @@ class SoundStream(nn.Module, Codec):
                 raise ValueError("this codec has no quantiser to requantise with: it was built with quantizers = 0")
             latents = self.quantizer.decode(self.quantizer.encode(latents))
         return self._waveform(latents).clamp(-1, 1)
+
+    def encode_chunk(
+        self, chunk: Float[Tensor, "batch sample"], state: Memory | None = None
+    ) -> tuple[Float[Tensor, "batch segment channel"], Memory]:
+        """Latents of the next samples, and the state after them. Nothing is cropped.
+
+        Raises:
+            ValueError: if the samples are no whole hops, or the state is not of a chunk like this.
+        """
+        samples = chunk.shape[1]
+        if samples < 1 or samples % self.hop:
+            raise ValueError(f"a chunk of {samples} samples does not fit this codec: it takes multiples of {self.hop}")
+        past = Past(state)
+        return self.encoder(chunk[:, None], past).transpose(1, 2), past.state()
+
+    def decode_chunk(
+        self, latents: Float[Tensor, "batch segment channel"], state: Memory | None = None
+    ) -> tuple[Float[Tensor, "batch sample"], Memory]:
+        """The waveform of the next latents, and the state after them.
+
+        Raises:
+            ValueError: if there is no latent, or the state is not of latents like these.
+        """
+        if not latents.shape[1]:
+            raise ValueError("a chunk needs a latent at least")
+        past = Past(state)
+        return self.decoder(latents.transpose(1, 2), past)[:, 0].clamp(-1, 1), past.state()
 
     def _waveform(self, latents: Float[Tensor, "batch segment channel"]) -> Float[Tensor, "batch sample"]:
         return self.decoder(latents.transpose(1, 2))[:, 0]

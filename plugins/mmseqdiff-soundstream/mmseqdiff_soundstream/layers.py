@@ -7,7 +7,7 @@ zeros on the left and none on the right. Changes of rate by s have kernel 2s, wh
     (2) y_{si+j} = W_j x_i + W_{s+j} x_{i−1}                     up: the transpose, without its last s outputs
 
 In (1) s zeros stand for the block before the first, so that y_i sees x_0 … x_{s(i+1)−1} and nothing later; in (2) an
-output sees no later input. Both are computed as convolutions of kernel 2 over blocks folded into channels: equal to
+output sees no later input. A sound may also come in chunks: then a layer has the ``past`` of its chunk instead of zeros. Both are computed as convolutions of kernel 2 over blocks folded into channels: equal to
 strided ones, but those come out plainly wrong in bfloat16 from oneDNN's AMX kernels for fewer than 32 channels
 (PyTorch 2.13, Conv1d(24, 48, 8, stride=4)).
 
@@ -22,11 +22,20 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
+from mmseqdiff.streaming import Past
+
 __all__ = ["CausalConv", "Decoder", "Downsampling", "Encoder", "ResidualUnit", "Upsampling"]
 
 DILATIONS = (1, 3, 9)
 UNIT_GAIN = 0.3
 WAVEFORM_GAIN = 0.1
+
+
+def _after(x: Float[Tensor, "batch channel time"], zeros: int, keep: int, past: Past | None) -> Tensor:
+    """``x`` after so many zeros, or after the last ``keep`` positions that this layer saw in the chunk before."""
+    if past is None:
+        return functional.pad(x, (zeros, 0))
+    return past.join(x, x.new_zeros(*x.shape[:2], zeros), dim=2, keep=keep)
 
 
 def _start(convolution: nn.Conv1d | nn.ConvTranspose1d, fan_in: int, gain: float = 1.0) -> None:
@@ -52,9 +61,11 @@ class CausalConv(nn.Conv1d):
         self.left = dilation * (kernel - 1)
         _start(self, in_channels * kernel, gain)
 
-    def forward(self, x: Float[Tensor, "batch channel time"]) -> Float[Tensor, "batch channel_out time"]:
+    def forward(
+        self, x: Float[Tensor, "batch channel time"], past: Past | None = None
+    ) -> Float[Tensor, "batch channel_out time"]:
         """The convolution of ``x``, padded with zeros before its start."""
-        return super().forward(functional.pad(x, (self.left, 0)))
+        return super().forward(_after(x, self.left, self.left, past) if self.left else x)
 
 
 class Downsampling(nn.Conv1d):
@@ -64,10 +75,13 @@ class Downsampling(nn.Conv1d):
         super().__init__(in_channels, out_channels, 2 * stride, stride=stride)
         _start(self, in_channels * 2 * stride)
 
-    def forward(self, x: Float[Tensor, "batch channel time"]) -> Float[Tensor, "batch channel_out time_out"]:
+    def forward(
+        self, x: Float[Tensor, "batch channel time"], past: Past | None = None
+    ) -> Float[Tensor, "batch channel_out time_out"]:
         """``x`` at one ``stride``-th of its rate."""
-        weight, blocks = self._fold(self.weight), self._fold(functional.pad(x, (self.stride[0], 0)))
-        return functional.conv1d(blocks, weight, self.bias)
+        (stride,) = self.stride
+        blocks = self._fold(_after(x, stride, stride, past))
+        return functional.conv1d(blocks, self._fold(self.weight), self.bias)
 
     def _fold(self, x: Float[Tensor, "row channel time"]) -> Float[Tensor, "row channel_stride block"]:
         return x.unflatten(-1, (-1, self.stride[0])).transpose(2, 3).flatten(1, 2)
@@ -80,10 +94,12 @@ class Upsampling(nn.ConvTranspose1d):
         super().__init__(in_channels, out_channels, 2 * stride, stride=stride)
         _start(self, in_channels * 2)  # an output is made of two blocks' taps
 
-    def forward(self, x: Float[Tensor, "batch channel time"]) -> Float[Tensor, "batch channel_out time_out"]:
+    def forward(
+        self, x: Float[Tensor, "batch channel time"], past: Past | None = None
+    ) -> Float[Tensor, "batch channel_out time_out"]:
         """``x`` at ``stride`` times its rate."""
         taps = self.weight.unflatten(-1, (2, self.stride[0])).flip(2)  # (in, out, block, j), the block before first
-        blocks = functional.conv1d(functional.pad(x, (1, 0)), taps.permute(1, 3, 0, 2).flatten(0, 1))
+        blocks = functional.conv1d(_after(x, 1, 1, past), taps.permute(1, 3, 0, 2).flatten(0, 1))
         return blocks.unflatten(1, (-1, self.stride[0])).transpose(2, 3).flatten(2) + self.bias[:, None]
 
 
@@ -95,16 +111,30 @@ class ResidualUnit(nn.Module):
         self.wide = CausalConv(channels, channels, 7, dilation=dilation)
         self.narrow = CausalConv(channels, channels, 1, gain=UNIT_GAIN)
 
-    def forward(self, x: Float[Tensor, "batch channel time"]) -> Float[Tensor, "batch channel time"]:
+    def forward(
+        self, x: Float[Tensor, "batch channel time"], past: Past | None = None
+    ) -> Float[Tensor, "batch channel time"]:
         """``x`` and what the unit adds to it."""
-        return x + self.narrow(functional.elu(self.wide(functional.elu(x))))
+        return x + self.narrow(functional.elu(self.wide(functional.elu(x), past)))
 
 
 def _units(channels: int) -> list[nn.Module]:
     return [ResidualUnit(channels, dilation) for dilation in DILATIONS]
 
 
-class Encoder(nn.Sequential):
+class CausalSequence(nn.Sequential):
+    """Causal layers one after the other."""
+
+    def forward(
+        self, x: Float[Tensor, "batch channel time"], past: Past | None = None
+    ) -> Float[Tensor, "batch channel_out time_out"]:
+        """What the last layer makes of a whole sequence, or of the chunk that follows ``past``."""
+        for layer in self:
+            x = layer(x) if isinstance(layer, nn.ELU) else layer(x, past)
+        return x
+
+
+class Encoder(CausalSequence):
     """Waveform ``(B, 1, samples)`` → latents ``(B, latent_channels, samples / hop)``, with no activation at the end.
 
     Channels double at every stride, from ``channels`` on.
@@ -118,7 +148,7 @@ class Encoder(nn.Sequential):
         super().__init__(*layers, nn.ELU(), CausalConv(channels, latent_channels, 3))
 
 
-class Decoder(nn.Sequential):
+class Decoder(CausalSequence):
     """Latents ``(B, latent_channels, segments)`` → waveform ``(B, 1, hop · segments)``: the encoder's mirror image."""
 
     def __init__(self, channels: int, latent_channels: int, strides: Sequence[int]) -> None:
