@@ -5,6 +5,7 @@ import itertools
 import pytest
 import torch
 from mmseqdiff_magvit2.layers import AdaptiveNorm, CausalConv, FrameNorm, Upsample, depth_to_space, norm_groups
+from torch._subclasses import FakeTensorMode
 
 DOUBLE = torch.float64
 
@@ -71,3 +72,29 @@ def test_upsampling_drops_the_first_frames_and_so_shows_one_latent_as_its_last(s
     torch.testing.assert_close(single[:, 0], raw[:, stride[0] - 1])
     # Dropping the last frames instead would pass every test of lengths and prefixes.
     assert stride[0] == 1 or not torch.allclose(single[:, 0], raw[:, 0])
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_one_small_video_is_convolved_and_differentiated_as_one_of_two(bias):
+    """PyTorch convolves a batch of two by oneDNN and one by a slow fallback, which is not used."""
+    conv = CausalConv(3, 4, (3, 3, 3), (2, 2, 2), bias=bias)
+    one = video(1, 5, 6, 4, 3).float().requires_grad_()
+    two = one.detach().repeat(2, 1, 1, 1, 1).requires_grad_()
+    torch.testing.assert_close(conv(one), conv(two)[:1])
+    weights = list(conv.parameters())
+    found = torch.autograd.grad(conv(one).square().sum(), [one, *weights])
+    expected = torch.autograd.grad(conv(two).square().sum() / 2, [two, *weights])
+    torch.testing.assert_close(found, [2 * expected[0][:1], *expected[1:]])
+    if torch.backends.mkldnn.is_available():
+        assert "Mkldnn" in type(conv(one).grad_fn.next_functions[0][0]).__name__ + type(conv(one).grad_fn).__name__
+
+
+def test_what_is_no_plain_float32_video_on_a_cpu_is_convolved_as_ever():
+    conv, x = CausalConv(3, 4, (3, 3, 3)), video(1, 5, 6, 4, 3).float()
+    with torch.autocast("cpu", torch.bfloat16):
+        assert conv(x).dtype == torch.bfloat16
+    with FakeTensorMode() as mode:
+        fake = mode.from_tensor(x)
+        assert CausalConv(3, 4, (3, 3, 3))(fake).shape == (1, 5, 6, 4, 4)
+    assert conv.to("meta")(x.to("meta")).shape == (1, 5, 6, 4, 4)
+    assert CausalConv(3, 4, (3, 3, 3)).to(DOUBLE)(x.to(DOUBLE)).dtype == DOUBLE
