@@ -7,7 +7,8 @@ The statistics are those of the training set's raw latents; they freeze when tra
 statistics the latents stay raw.
 """
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterable, Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
 
@@ -16,9 +17,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from mmseqdiff.errors import MediaError, PluginError
 from mmseqdiff.layout import Interval, Track
-from mmseqdiff.origin import check_shape
-from mmseqdiff.protocols import Codec, MediaFormat
+from mmseqdiff.origin import check_shape, origin
+from mmseqdiff.protocols import Codec, MediaFormat, StreamingCodec
 
 __all__ = ["Modality", "Statistics"]
 
@@ -124,6 +126,69 @@ class Modality:
     def decode(self, latents: Float[Tensor, "batch segment ..."]) -> Float[Tensor, "batch time ..."]:
         """The signal of normalised latents."""
         return self.codec.decode(latents if self.statistics is None else self.statistics.denormalise(latents))
+
+    def encode_stream(
+        self,
+        path: Path,
+        start: Fraction = Fraction(0),
+        seconds: Fraction | None = None,
+        *,
+        chunk: Fraction = Fraction(2),
+        device: str = "cpu",
+    ) -> Iterator[Tensor]:
+        """Normalised latents ``(1, segments, …)`` of a file of any length, chunk by chunk, in the memory of one chunk.
+
+        Joined along the segments they are those of :meth:`encode`, to rounding. What does not fill a segment at the end is
+        left out.
+
+        Args:
+            path: a media file.
+            start: in seconds.
+            seconds: how much; all that follows where None.
+            chunk: about how many seconds at a time. The file is sought for each, so for files with rare key frames few long
+                chunks are faster.
+            device: where the codec is.
+
+        Raises:
+            PluginError: if the codec cannot stream.
+            mmseqdiff.errors.MediaError: if the file cannot give it, or holds less than one segment.
+        """
+        codec, rate = self._streaming(), self.format.rate
+        first, other = codec.segment_lengths
+        length = self.format.shape(self.format.duration(path) - start if seconds is None else seconds)[0]
+        if length < first:
+            raise MediaError(f"{path} has {length} frames or samples to encode; the codec needs {first} at least")
+        segments = 1 + (length - first) // other
+        step = max(math.floor(chunk * rate / other), 1)
+        state, begin = None, 0
+        for done in range(0, segments, step):
+            end = first + other * (min(done + step, segments) - 1)
+            signal = self.read(path, start + begin / rate, (end - begin) / rate)
+            with torch.no_grad():  # not around the yield: what is done with a chunk is not our business
+                raw, state = codec.encode_chunk(signal[None].to(device), state)
+            begin = end
+            yield raw if self.statistics is None else self.statistics.normalise(raw)
+
+    def decode_stream(self, latents: Iterable[Tensor]) -> Iterator[Tensor]:
+        """The signal of normalised latents that come in chunks, in the memory of one chunk: joined, that of :meth:`decode`.
+
+        Args:
+            latents: ``(B, segments, …)`` each.
+
+        Raises:
+            PluginError: if the codec cannot stream.
+        """
+        codec, state = self._streaming(), None
+        for chunk in latents:
+            raw = chunk if self.statistics is None else self.statistics.denormalise(chunk)
+            with torch.no_grad():
+                signal, state = codec.decode_chunk(raw, state)
+            yield signal
+
+    def _streaming(self) -> StreamingCodec:
+        if not isinstance(self.codec, StreamingCodec):
+            raise PluginError(f"{origin(self.codec)} cannot stream: it has no encode_chunk and decode_chunk")
+        return self.codec
 
     def with_statistics(self, statistics: Statistics | None) -> "Modality":
         """The same modality with other statistics."""
