@@ -43,8 +43,8 @@ from mmseqdiff.protocols import Comparison, NoiseSchedule, Task
 __all__ = [
     "Arc",
     "GivenCells",
-    "comparisons",
     "chunks",
+    "comparisons",
     "given_cells",
     "halting_plans",
     "keys",
