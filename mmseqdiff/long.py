@@ -1,7 +1,7 @@
 """Clips of any length, window by window, in the memory of one window.
 
     clip = generate_long(model, "continue", 60, video="start.mp4", audio="start.mp4")
-    with clip_writer("long.mp4", clip.formats) as writer:
+    with clip_writer(Path("long.mp4"), clip.formats) as writer:
         for piece in clip:
             writer.write(piece)
 

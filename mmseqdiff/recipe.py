@@ -62,7 +62,12 @@ def _weights(instance: object, attribute: attrs.Attribute, value: Mapping[str, f
 
 @attrs.frozen
 class Component:
-    """A plugin by name, with its parameters; in TOML a table with a ``name``, or the bare name."""
+    """A plugin by name, with its parameters; in TOML a table with a ``name``, or the bare name.
+
+    Attributes:
+        name: of the plugin, within the kind that the field asks for.
+        parameters: what else the table holds: plain values, which become what the plugin's annotations say when it is built.
+    """
 
     name: str
     parameters: Mapping[str, Any] = attrs.field(
@@ -174,7 +179,13 @@ class CodecTraining:
 
 @attrs.frozen(kw_only=True)
 class Sampling:
-    """How the model samples unless told otherwise (arXiv:2405.13762 App. B: 250 DDIM steps)."""
+    """How the model samples unless told otherwise (arXiv:2405.13762 App. B: 250 DDIM steps).
+
+    Attributes:
+        sampler: takes every cell from one level to the next.
+        plan: makes the levels that are visited, for any task.
+        guidance: wraps the denoiser; none where None.
+    """
 
     sampler: Component = Component("ddim")
     plan: Component = Component("full", {"steps": 250})

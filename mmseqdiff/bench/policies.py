@@ -40,8 +40,11 @@ from mmseqdiff.train.optimisation import Optimisation
 __all__ = ["BASELINES", "PER_TASK", "POLICIES", "TASKS", "PolicyBench"]
 
 POLICIES = ("vanilla", "per_modality", "per_segment", "per_segment_modality", "pt_pm_ptm", "monl")
+"""The paper's strategies and its two mixtures (arXiv:2405.13762 Table 1)."""
 TASKS = ("joint", "a2v", "v2a", "continue", "inpaint")
+"""What every model is measured on."""
 PER_TASK = "one model per task"
+"""The row of the task-specific baselines."""
 BASELINES = ("replacement", "reconstruction")
 """Guidance schemes that make a jointly trained model conditional; measured on samples, where they are installed."""
 

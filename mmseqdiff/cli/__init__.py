@@ -27,6 +27,8 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+"""All commands."""
+
 for command in (
     plugins, new, check, prepare, train_codec, encode, train, calibrate, plan, generate, evaluate, demo,
 ):  # fmt: skip

@@ -12,6 +12,7 @@ WIDTH = 120
 """Characters of a line of a table that does not go to a terminal."""
 
 bench = typer.Typer(help="Hold the parts against closed forms.", no_args_is_help=True)
+"""The group of these commands."""
 
 
 @bench.command()

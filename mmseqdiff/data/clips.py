@@ -16,6 +16,7 @@ __all__ = ["MEDIA_SUFFIXES", "VIDEO_SUFFIXES", "Clip", "ClipSampler", "media_fil
 VIDEO_SUFFIXES = {".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".flv", ".wmv", ".ogv"}
 AUDIO_SUFFIXES = {".wav", ".flac", ".mp3", ".ogg", ".opus", ".m4a", ".aac"}
 MEDIA_SUFFIXES = frozenset(VIDEO_SUFFIXES | AUDIO_SUFFIXES)
+"""What a file's name ends in if it is read as media."""
 
 
 @attrs.frozen

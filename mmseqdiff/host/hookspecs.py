@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 __all__ = ["ENTRY_POINT_GROUP", "Add", "hookimpl", "hookspec"]
 
 hookspec = pluggy.HookspecMarker(ENTRY_POINT_GROUP)
+"""Marks a hook of this module."""
 hookimpl = pluggy.HookimplMarker(ENTRY_POINT_GROUP)
+"""Marks a plugin's implementation of a hook."""
 
 
 @runtime_checkable

@@ -18,6 +18,7 @@ LIPS = 0.35
 """Where the colour of the lips lies on the way from the skin (0) to the inside of the mouth (1)."""
 
 HAIR_STYLES = ("short", "parted", "bob", "long", "bun", "curls")
+"""What a person's hair can look like."""
 
 _SKINS: tuple[Colour, ...] = (
     (0.99, 0.87, 0.78),

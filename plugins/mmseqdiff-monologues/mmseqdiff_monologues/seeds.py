@@ -18,6 +18,7 @@ from mmseqdiff.random import fold, uniform
 __all__ = ["SPLITS", "Draws", "clip_seed"]
 
 SPLITS = ("train", "held_out")
+"""No clip is in both."""
 _INDEX_BITS, _SEED_BITS = 32, 30
 
 T = TypeVar("T")

@@ -125,7 +125,12 @@ class BlockAutoregressive(LaggedPlan):
 
 
 def autoregressive(steps: int = 250, reference: str | None = None) -> BlockAutoregressive:
-    """Segment by segment of the reference track."""
+    """Segment by segment of the reference track.
+
+    Args:
+        steps: S, how many steps every cell takes.
+        reference: the modality whose segments cut the timeline; the coarsest where None.
+    """
     return BlockAutoregressive(steps, 1, reference)
 
 

@@ -143,6 +143,9 @@ class TaskPolicy(TiedPolicy):
     """One task's conditional distribution: given cells are clean, all others share a level.
 
     The paper's task-specific baseline (arXiv:2405.13762 Table 1, "Conditional").
+
+    Attributes:
+        task: says which cells are given.
     """
 
     task: Task

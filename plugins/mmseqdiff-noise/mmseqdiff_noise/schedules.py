@@ -96,6 +96,11 @@ def _from_betas(betas: Float[Tensor, " levels"]) -> TableSchedule:
 def linear(num_levels: int = 1000, first: float = 1e-4, last: float = 0.02) -> TableSchedule:
     """The linear schedule: betas from ``first`` to ``last``.
 
+    Args:
+        num_levels: T.
+        first: beta of level 1.
+        last: beta of level T.
+
     Raises:
         ValueError: unless 0 < first <= last < 1 and there is at least one level.
     """
@@ -105,7 +110,16 @@ def linear(num_levels: int = 1000, first: float = 1e-4, last: float = 0.02) -> T
 
 
 def cosine(num_levels: int = 1000, offset: float = 0.008, max_beta: float = 0.999) -> TableSchedule:
-    """The cosine schedule; ``offset`` keeps the first betas from vanishing, ``max_beta`` the last from being 1."""
+    """The cosine schedule (arXiv:2102.09672).
+
+    Args:
+        num_levels: T.
+        offset: keeps the first betas from vanishing.
+        max_beta: keeps the last ones from being 1.
+
+    Raises:
+        ValueError: unless 0 < max_beta < 1, the offset is not negative and there is at least one level.
+    """
     if num_levels < 1 or offset < 0 or not 0 < max_beta < 1:
         raise ValueError(
             f"expected num_levels >= 1, offset >= 0, 0 < max_beta < 1, got {num_levels}, {offset}, {max_beta}"
@@ -116,7 +130,11 @@ def cosine(num_levels: int = 1000, offset: float = 0.008, max_beta: float = 0.99
 
 
 def zero_terminal_snr(base: NoiseSchedule | None = None) -> TableSchedule:
-    """``base`` (linear by default) rescaled so that level T is noise alone; use it with v, velocity or x0 prediction."""
+    """Another schedule, rescaled so that level T is noise alone; use it with v, velocity or x0 prediction.
+
+    Args:
+        base: what is rescaled; linear where None.
+    """
     base = linear() if base is None else base
     alpha = base.alpha(torch.arange(base.num_levels + 1, dtype=torch.float64, device="cpu"))
     rescaled = alpha[1] * (alpha - alpha[-1]) / (alpha[1] - alpha[-1])

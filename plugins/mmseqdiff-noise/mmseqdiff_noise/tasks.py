@@ -97,7 +97,10 @@ class Ranges(TimeRanges):
 
 
 def parse_ranges(text: str) -> Ranges:
-    """The task written as ``video:0-0.625 audio:0-0.5 audio:1-2.125``, in seconds or fractions of them.
+    """The task written as ``video:0-0.625 audio:0-0.5 audio:1-2.125``.
+
+    Args:
+        text: modality:start-stop, in seconds or fractions of them; more such parts after spaces.
 
     Raises:
         ValueError: if the text does not read so; the message names the part that does not.
@@ -184,19 +187,36 @@ def _seconds(time: Fraction, frame_rate: Fraction | None) -> Fraction:
 
 
 def continuation(length: Fraction = Fraction(5, 8), frame_rate: Fraction | None = None) -> Outside:
-    """The first ``length`` is given (by default the paper's five frames at 8 fps), the rest is generated."""
+    """The first part of every modality is given, the rest is generated.
+
+    Args:
+        length: of that part; by default the paper's five frames at 8 fps.
+        frame_rate: the length is in frames of this rate; in seconds where None.
+    """
     return Outside(_seconds(length, frame_rate))
 
 
 def inpainting(
     start: Fraction = Fraction(1, 8), stop: Fraction = Fraction(13, 8), frame_rate: Fraction | None = None
 ) -> Outside:
-    """What lies between ``start`` and ``stop`` is generated (by default the paper's 1.5 s), the rest is given."""
+    """A stretch of time is generated (by default the paper's 1.5 s), what lies before and after it is given.
+
+    Args:
+        start: of that stretch.
+        stop: its end.
+        frame_rate: both are in frames of this rate; in seconds where None.
+    """
     return Outside(_seconds(start, frame_rate), _seconds(stop, frame_rate))
 
 
 def interpolation(
     before: Fraction = Fraction(1, 8), after: Fraction = Fraction(1, 2), frame_rate: Fraction | None = None
 ) -> Outside:
-    """The first ``before`` and the last ``after`` are given, what lies between is generated."""
+    """The first and the last part are given, what lies between is generated.
+
+    Args:
+        before: length of the first part.
+        after: length of the last.
+        frame_rate: both are in frames of this rate; in seconds where None.
+    """
     return Outside(_seconds(before, frame_rate), _seconds(after, frame_rate), from_end=True)
