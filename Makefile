@@ -36,6 +36,7 @@ format: install
 
 docs: install
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[docs]"
+	$(BIN)/python docs/pictures/matrix.py
 	$(BIN)/mkdocs build --strict
 
 demo-weights: install

@@ -1,0 +1,124 @@
+"""Every block of Python in the documentation runs, every command line is one that the program takes, all TOML reads.
+
+A page is a script: its Python blocks run from top to bottom in one namespace, in an empty folder that holds ``in.mp4`` and
+``speech.wav``. A block with a title is a file of that name. Tests that a page defines are run, too.
+"""
+
+import importlib
+import shlex
+import shutil
+import sys
+import tomllib
+import types
+
+import pytest
+import typer
+from pages import PAGES, ROOT, blocks
+
+from mmseqdiff.cli import app
+from mmseqdiff.errors import UserError
+from mmseqdiff.pipeline import build_task
+from mmseqdiff.recipe import Component, Recipe, load_recipe
+
+EVERYWHERE = [ROOT / "README.md", *PAGES]
+PROGRAM = "mmseqdiff"
+KINDS = {"plan", "sampler", "guidance", "policy"}
+"""Options that name a plugin of this kind."""
+WRITTEN_THERE = ("plan.json",)
+"""Files that a page writes: what else the commands name must be there."""
+
+
+def with_blocks(*languages):
+    pages = [page for page in EVERYWHERE if blocks(page, *languages)]
+    return pytest.mark.parametrize("page", pages, ids=lambda page: str(page.relative_to(ROOT)))
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch, host):
+    """An empty folder with two media files, that is the current one and importable from."""
+    clips = tmp_path / "clips"
+    host.build("dataset", "demo-clips").prepare(clips)
+    here = tmp_path / "here"
+    here.mkdir()
+    for name in ("in.mp4", "speech.wav"):  # a container says itself what it holds
+        shutil.copy(clips / "000000.mp4", here / name)
+    monkeypatch.chdir(here)
+    monkeypatch.syspath_prepend(str(here))
+    before = set(sys.modules)
+    yield here
+    for name in set(sys.modules) - before:
+        if str(here) in str(getattr(sys.modules[name], "__file__", None)):
+            del sys.modules[name]
+
+
+@with_blocks("python")
+def test_python_runs(page, folder, monkeypatch):
+    module = types.ModuleType("page")
+    monkeypatch.setitem(sys.modules, "page", module)  # where annotations of its classes are looked up
+    for block in blocks(page, "python", "toml"):
+        if block.title is not None:
+            path = folder / block.title
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(block.code, encoding="utf-8")
+            importlib.invalidate_caches()
+        if block.language != "python":
+            continue
+        known = set(vars(module))
+        lines = "\n" * block.line  # so that a traceback names the page's own lines
+        exec(compile(lines + block.code, str(page), "exec"), vars(module))
+        for name in sorted(set(vars(module)) - known):
+            if name.startswith("test_"):
+                vars(module)[name]()
+
+
+def command_lines(page):
+    """``(where, words after "mmseqdiff")`` of every command line, continued lines joined."""
+    for block in blocks(page, "console"):
+        for line in block.code.replace("\\\n", " ").splitlines():
+            words = shlex.split(line.removeprefix("$ "), comments=True)
+            if PROGRAM in words:
+                yield block.where, words[words.index(PROGRAM) + 1 :]
+
+
+def parsed(words):
+    """The last command's context: parsed, types and needed options checked, not run."""
+    command = typer.main.get_command(app)
+    while hasattr(command, "commands"):
+        name, *words = words
+        command = command.commands[name]
+    return command.make_context(command.name, list(words))
+
+
+@with_blocks("console")
+def test_commands_are_taken(page, host):
+    for where, words in command_lines(page):
+        try:
+            values = parsed(words).params
+        except Exception as error:
+            pytest.fail(f"{where}: mmseqdiff {' '.join(words)}: {type(error).__name__}: {error}")
+        if any(name in word for name in WRITTEN_THERE for word in words):
+            continue
+        try:
+            for kind in KINDS & values.keys():
+                if isinstance(values[kind], str):
+                    Component.parse(values[kind]).build(host, kind)
+            if isinstance(values.get("task"), str):
+                build_task(host, values["task"])
+            if isinstance(values.get("recipe"), str) and not values["recipe"].endswith(".toml"):
+                load_recipe(host, values["recipe"], values.get("set_") or [])
+        except UserError as error:
+            pytest.fail(f"{where}: mmseqdiff {' '.join(words)}: {error}")
+
+
+@with_blocks("toml")
+def test_toml_reads(page):
+    for block in blocks(page, "toml"):
+        if "modalities" in tomllib.loads(block.code):
+            Recipe.from_toml(block.code)
+
+
+def test_no_block_is_read_by_nobody():
+    """Files have a language that a page can bring; TOML with a title is a file, too."""
+    for page in EVERYWHERE:
+        for block in blocks(page):
+            assert block.title is None or block.language in {"python", "toml"}, block.where
