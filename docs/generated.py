@@ -109,7 +109,7 @@ def commands() -> str:
             rows.append(
                 (
                     f"`{shown}`",
-                    f"`{_type(annotation)}`".replace("|", "\\|"),
+                    f"`{_type(annotation)}`",
                     _default(parameter.default),
                     _line(info.help),
                 )
@@ -128,7 +128,7 @@ def recipe_fields() -> str:
         rows = [
             (
                 f"`{field.name}`",
-                f"`{_type(hints[field.name])}`".replace("|", "\\|"),
+                f"`{_type(hints[field.name])}`",
                 _default(field.default),
                 said.get(field.name, ""),
             )
@@ -159,7 +159,7 @@ def plugins(host: Host | None = None) -> str:
             rows = [
                 (
                     f"`{name}`",
-                    f"`{_type(hints.get(name, parameter.annotation))}`".replace("|", "\\|"),
+                    f"`{_type(hints.get(name, parameter.annotation))}`",
                     _default(parameter.default),
                     said.get(name, ""),
                 )
