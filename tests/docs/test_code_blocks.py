@@ -13,9 +13,9 @@ import types
 
 import pytest
 import typer
-from pages import PAGES, ROOT, blocks
+from pages import DOCS, PAGES, ROOT, blocks
 
-from mmseqdiff.cli import app
+from mmseqdiff.cli import app, main
 from mmseqdiff.errors import UserError
 from mmseqdiff.pipeline import build_task
 from mmseqdiff.recipe import Component, Recipe, load_recipe
@@ -108,6 +108,16 @@ def test_commands_are_taken(page, host):
                 load_recipe(host, values["recipe"], values.get("set_") or [])
         except UserError as error:
             pytest.fail(f"{where}: mmseqdiff {' '.join(words)}: {error}")
+
+
+@pytest.mark.slow
+def test_the_commands_of_the_first_run_do_what_they_say(folder, monkeypatch):
+    for where, words in command_lines(DOCS / "tutorials" / "first-run.md"):
+        monkeypatch.setattr(sys, "argv", [PROGRAM, *words])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        assert not ended.value.code, f"{where}: mmseqdiff {' '.join(words)}"
+    assert {"out.mp4", "clip.mp4", "clips"} <= {path.name for path in folder.iterdir()}
 
 
 @with_blocks("toml")
