@@ -36,6 +36,7 @@ def test_a_sampler_of_ones_own_has_order_one():
 
 
 def test_a_pretrained_codec_is_used_without_a_network():
+    pytest.importorskip("mmseqdiff_huggingface")
     pytest.importorskip("diffusers")
     found = load("pretrained_codec.py")["main"]()
     assert found["latents"] == (1, 3, 4, 4, 4)

@@ -9,6 +9,7 @@ from mmseqdiff.data.audio import AudioFormat
 from mmseqdiff.modality import Modality
 from mmseqdiff.testing import look_ahead
 
+pytest.importorskip("mmseqdiff_huggingface")
 pytest.importorskip("transformers")
 
 from mmseqdiff_huggingface.audio import MODELS, TransformersAudio

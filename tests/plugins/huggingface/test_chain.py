@@ -17,6 +17,7 @@ from mmseqdiff.train.codec import train_codec
 from mmseqdiff.train.denoiser import train_denoiser
 from mmseqdiff.train.latents import encode_to_store
 
+pytest.importorskip("mmseqdiff_huggingface")
 pytest.importorskip("diffusers")
 pytest.importorskip("transformers")
 

@@ -13,6 +13,7 @@ from mmseqdiff.errors import PluginError
 from mmseqdiff.train.checkpoint import codec_hash
 from mmseqdiff.train.codec import FILES, keep_codec, load_codec
 
+pytest.importorskip("mmseqdiff_huggingface")
 pytest.importorskip("diffusers")
 pytest.importorskip("transformers")
 

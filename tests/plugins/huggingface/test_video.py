@@ -11,6 +11,7 @@ from mmseqdiff.data.video import VideoFormat
 from mmseqdiff.modality import Modality
 from mmseqdiff.testing import look_ahead
 
+pytest.importorskip("mmseqdiff_huggingface")
 pytest.importorskip("diffusers")
 
 from mmseqdiff_huggingface.video import MODELS, DiffusersVideo
