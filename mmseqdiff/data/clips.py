@@ -14,7 +14,9 @@ from mmseqdiff.errors import MediaError
 __all__ = ["MEDIA_SUFFIXES", "VIDEO_SUFFIXES", "Clip", "ClipSampler", "media_files"]
 
 VIDEO_SUFFIXES = {".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".flv", ".wmv", ".ogv"}
+"""What the name of a file with pictures ends in."""
 AUDIO_SUFFIXES = {".wav", ".flac", ".mp3", ".ogg", ".opus", ".m4a", ".aac"}
+"""What the name of a file with sound alone ends in."""
 MEDIA_SUFFIXES = frozenset(VIDEO_SUFFIXES | AUDIO_SUFFIXES)
 """What a file's name ends in if it is read as media."""
 

@@ -19,6 +19,7 @@ OVERRIDES = (
     "training.validate_every=1000",
     "sampling.plan.steps=3",
 )
+"""Overrides of the recipe ``avdit-demo``."""
 
 
 def tiny_recipe(host: Host, *overrides: str) -> Recipe:

@@ -1,7 +1,7 @@
 """Every block of Python in the documentation runs, every command line is one that the program takes, all TOML reads.
 
 A page is a script: its Python blocks run from top to bottom in one namespace, in an empty folder that holds ``in.mp4`` and
-``speech.wav``. A block with a title is a file of that name. Tests that a page defines are run, too.
+``speech.wav``. A block with a title is a file of that name. Tests and contracts that a page defines are run, too.
 """
 
 import importlib
@@ -19,6 +19,8 @@ from mmseqdiff.cli import app, main
 from mmseqdiff.errors import UserError
 from mmseqdiff.pipeline import build_task
 from mmseqdiff.recipe import Component, Recipe, load_recipe
+from mmseqdiff.testing import Contract
+from mmseqdiff.testing.verdicts import FAILS, verdicts
 
 EVERYWHERE = [ROOT / "README.md", *PAGES]
 PROGRAM = "mmseqdiff"
@@ -67,8 +69,11 @@ def test_python_runs(page, folder, monkeypatch):
         lines = "\n" * block.line  # so that a traceback names the page's own lines
         exec(compile(lines + block.code, str(page), "exec"), vars(module))
         for name in sorted(set(vars(module)) - known):
+            made = vars(module)[name]
             if name.startswith("test_"):
-                vars(module)[name]()
+                made()
+            elif isinstance(made, type) and issubclass(made, Contract) and name.startswith("Test"):
+                assert [verdict.message for verdict in verdicts(made(), 3) if verdict.outcome == FAILS] == []
 
 
 def command_lines(page):
@@ -123,7 +128,7 @@ def test_the_commands_of_the_first_run_do_what_they_say(folder, monkeypatch):
 @with_blocks("toml")
 def test_toml_reads(page):
     for block in blocks(page, "toml"):
-        if "modalities" in tomllib.loads(block.code):
+        if {"name", "modalities"} <= tomllib.loads(block.code).keys():  # not a part of a recipe
             Recipe.from_toml(block.code)
 
 

@@ -76,7 +76,8 @@ def definition(text, name):
     """The parameters and the result of the first function of that name, as text."""
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.FunctionDef) and node.name == name:
-            return ast.unparse(node.args), node.returns and ast.unparse(node.returns)
+            # Annotations in quotes are of what is not imported where the hooks are.
+            return ast.unparse(node.args).replace("'", ""), node.returns and ast.unparse(node.returns)
     return None
 
 

@@ -24,6 +24,7 @@ RUN = {
     "schedule": schedules(),
     "keys": keys(),
 }
+"""What a law of whole runs draws."""
 
 
 def kinds_for(schedule: NoiseSchedule) -> list[str]:
