@@ -7,11 +7,11 @@ import attrs
 import torch
 from hypothesis import strategies as st
 
-from mmseqdiff.forward import normal_latents
+from mmseqdiff.forward import ForwardProcess, normal_latents
 from mmseqdiff.layout import Layout, Track
 from mmseqdiff.protocols import Denoiser, Keys, Latents, Levels, NoiseSchedule, State
 from mmseqdiff.testing.cellwise import CellwiseDenoiser, KnownDenoiser
-from mmseqdiff.testing.contracts.contract import bits, law
+from mmseqdiff.testing.contracts.contract import bits, law, not_applicable
 from mmseqdiff.testing.contracts.sampler_runs import RUN, SamplerRuns, cellwise, no_cells
 from mmseqdiff.testing.strategies import given_cells, latents, layouts, plans, steps
 from mmseqdiff.timesteps import expand
@@ -29,7 +29,8 @@ def _shapes(state: State) -> dict[str, tuple]:
 class SamplerContract(SamplerRuns):
     """The laws of a :class:`~mmseqdiff.protocols.Sampler`, with a denoiser that sees each cell by itself.
 
-    What cells do together can then be held, to the last bit, against what each does alone.
+    What cells do together can then be held, to the last bit, against what each does alone. A sampler whose steps leave more or
+    less noise than the schedule has says ``preserves_variance = False``.
     """
 
     def _step(
@@ -82,28 +83,54 @@ class SamplerContract(SamplerRuns):
         sum(value.sum() for value in stepped.values()).backward()
         assert all(value.grad.isfinite().all() for value in z.values()), "a step's gradient is not finite"
 
-    @law(2, **STEP)
-    def test_a_step_leads_from_signal_to_signal(
+    @law(5, cost=2, **RUN)
+    def test_steps_lead_from_signal_to_signal(
         self, data: Any, layout: Layout, schedule: NoiseSchedule, keys: Keys
     ) -> None:
-        """Where the truth is predicted and there is no noise, a step leads from alpha_t x0 to alpha_s x0; to 0, to x0."""
-        t, s = data.draw(steps(layout, schedule.num_levels))
-        clean, quiet = data.draw(latents(layout, dtype=torch.float64)), data.draw(st.booleans())
-        if not quiet:  # to level 0 it does so from any latents
-            s = torch.where(t == s, s, 0)
-        start = data.draw(latents(layout, dtype=torch.float64))
-        at, there = (layout.split(schedule.alpha(level)) for level in (t, s))
-        for name, levels in layout.split(t).items():
-            signal = expand(at[name], clean[name]) * clean[name]
-            start[name] = signal if quiet else torch.where(expand(levels > 0, signal), start[name], signal)
+        """Where the truth is predicted, steps without noise keep z = alpha x0, and lead to x0 from any latents."""
+        plan = data.draw(plans(layout, no_cells(layout), schedule.num_levels))
+        clean, anything = (data.draw(latents(layout, dtype=torch.float64)) for _ in range(2))
         silence = {name: torch.zeros_like(value) for name, value in clean.items()}
-        denoiser = KnownDenoiser(clean, layout, schedule)
-        stepped, _ = self._step(denoiser, start, t, s, keys, noise=lambda stream: silence)
-        for name, moved in layout.split(t != s).items():
-            expected = expand(there[name], clean[name]) * clean[name]
+        rows = plan.levels[:, None].expand(-1, len(keys), -1, -1)
+        signals = [ForwardProcess(schedule, layout).corrupt(clean, silence, row) for row in rows]
+        for start, first in ((signals[0], 1), (anything, plan.steps)):
+            z, state = start, self.plugin.start(start, layout)
+            for r in range(1, plan.steps + 1):
+                z, state = self._step(
+                    KnownDenoiser(clean, layout, schedule), z, *rows[r - 1 : r + 1], keys, state, lambda stream: silence
+                )
+                for name, value in signals[r].items() if r >= first else ():
+                    torch.testing.assert_close(
+                        z[name], value, rtol=1e-5, atol=1e-5,
+                        msg=lambda why: f"the signal after a step is not alpha_s x0: {why}",
+                    )  # fmt: skip
+
+    @law(5, **STEP)
+    def test_steps_lead_to_the_noise_of_their_level(
+        self, data: Any, layout: Layout, schedule: NoiseSchedule, keys: Keys
+    ) -> None:
+        """Where the truth is predicted, a step leaves noise of variance sigma_s², what is old and what is new together."""
+        if not getattr(self.plugin, "preserves_variance", True):
+            raise not_applicable("the sampler says that it does not preserve variance")
+        t, s = data.draw(steps(layout, schedule.num_levels))
+        ones = {name: torch.ones_like(value) for name, value in data.draw(latents(layout, dtype=torch.float64)).items()}
+        zeros, drawn = {name: torch.zeros_like(value) for name, value in ones.items()}, {}
+
+        def respond(start: Latents, loud: str | None) -> Latents:
+            def noise(stream: str) -> Latents:
+                drawn[stream] = True
+                return ones if stream == loud else zeros
+
+            return self._step(KnownDenoiser(zeros, layout, schedule), start, t, s, keys, noise=noise)[0]
+
+        noisy = ForwardProcess(schedule, layout).corrupt(zeros, ones, t)
+        parts = [respond(noisy, None), *(respond(zeros, stream) for stream in list(drawn))]
+        expected = ForwardProcess(schedule, layout).corrupt(zeros, ones, s)
+        for name, sigma in expected.items():
+            variance = sum(part[name] ** 2 for part in parts)
             torch.testing.assert_close(
-                stepped[name][moved], expected[moved], rtol=1e-5, atol=1e-5,
-                msg=lambda why: f"the signal after a step is not alpha_s x0: {why}",
+                variance, sigma**2, rtol=1e-5, atol=1e-6,
+                msg=lambda why: f"the variance of the noise after a step is not sigma_s²: {why}",
             )  # fmt: skip
 
     @law(8, **STEP)

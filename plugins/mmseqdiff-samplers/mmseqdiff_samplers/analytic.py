@@ -120,6 +120,11 @@ class Analytic(Sampler):
     limit: float = attrs.field(default=1.0, validator=attrs.validators.ge(0))
     evaluations = 1
 
+    @property
+    def preserves_variance(self) -> bool:
+        """Whether a step leaves the noise that the schedule has; calibrated, it adds what x0 is not known by."""
+        return not self.calibration
+
     def calibrated(self, denoiser: Denoiser, plan: SamplingPlan, clean: Latents, keys: Keys) -> "Analytic":
         """The same sampler, that also knows Gamma for the plan's family and levels; measured on ``clean``."""
         gammas = calibrate(denoiser, plan, clean, keys)

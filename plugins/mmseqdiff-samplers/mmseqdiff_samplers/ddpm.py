@@ -29,6 +29,11 @@ class DDPM(Sampler):
     variance: str = attrs.field(default="posterior", validator=attrs.validators.in_(("posterior", "beta")))
     evaluations = 1
 
+    @property
+    def preserves_variance(self) -> bool:
+        """Whether a step leaves the noise that the schedule has: with ``beta`` it leaves more."""
+        return self.variance == "posterior"
+
     def step(
         self, z: Latents, t: Levels, s: Levels, *, denoise: Denoise, state: State, noise: Noise
     ) -> tuple[Latents, State]:
