@@ -11,7 +11,7 @@ __all__ = ["bench"]
 WIDTH = 120
 """Characters of a line of a table that does not go to a terminal."""
 
-bench = typer.Typer(help="Hold the parts against closed forms.", no_args_is_help=True)
+bench = typer.Typer(help="Hold the parts against closed forms, and against others.", no_args_is_help=True)
 """The group of these commands."""
 
 
@@ -97,6 +97,45 @@ def policies(
         return
     for table in made.tables():
         Console(width=WIDTH).print(table)
+
+
+@bench.command()
+def codec(
+    kind: Annotated[list[str] | None, typer.Option(help="Only video, or only audio; may be repeated.")] = None,
+    channels: Annotated[int, typer.Option(help="Of every codec's first layer; a multiple of 8.")] = 32,
+    blocks: Annotated[int, typer.Option(help="Residual blocks at every resolution of the video codecs.")] = 2,
+    pixels: Annotated[int, typer.Option(help="Rows and columns of the video; a multiple of 8.")] = 64,
+    repeats: Annotated[int, typer.Option(help="Timed repeats; the fastest counts.")] = 5,
+    seconds: Annotated[int, typer.Option(help="Of the clip whose memory is measured; 0 leaves that out.")] = 60,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Measure our codecs beside those of diffusers, magvit2-pytorch and transformers, as far as these are installed."""
+    from rich.console import Console
+    from rich.progress import track
+
+    from mmseqdiff.bench.codec import KINDS, Size, bench_codec
+    from mmseqdiff.errors import UserError
+
+    sizes = {"--channels": channels, "--blocks": blocks, "--pixels": pixels, "--repeats": repeats}
+    for option, value in sizes.items():
+        step = 8 if option in ("--channels", "--pixels") else 1
+        if value < 1 or value % step:
+            raise UserError(
+                f"{option} must be a positive {f'multiple of {step}' if step > 1 else 'number'}, got {value}"
+            )
+    if seconds < 0:
+        raise UserError(f"--seconds must not be negative, got {seconds}")
+    report = bench_codec(
+        kind or KINDS,
+        Size(channels=channels, blocks=blocks, pixels=pixels),
+        repeats,
+        seconds,
+        progress=lambda kinds: track(kinds, "measuring", console=Console(stderr=True)),
+    )
+    if as_json:
+        print(json.dumps(report.to_dict(), indent=1))
+    else:
+        Console(width=None if Console().is_terminal else WIDTH).print(report.table())
 
 
 def _counts(option: str, text: str) -> list[int]:
