@@ -1,6 +1,6 @@
 """Our codecs beside well-known ones of the same kind and size: time for what they compute, and memory of a long clip.
 
-    (1) speed    seconds of encode and decode / floating-point operations counted      the minimum over interleaved repeats
+    (1) speed    CPU seconds of encode and decode / floating-point operations counted     the minimum over interleaved repeats
     (2) memory   the most that is resident while a long clip is encoded and decoded, less what the built codec takes
 
 All have their weights as initialised: neither time nor memory depends on them. A competitor encodes a long clip in the way
@@ -215,14 +215,14 @@ def bench_codec(
 
 @torch.no_grad()
 def _times(contenders: Mapping[str, Contender], clip: Tensor, repeats: int) -> dict[str, list[float]]:
-    """Seconds of every repeat; the first round, in which memory is allocated, is not counted."""
+    """CPU seconds of every repeat, of all threads: what else a machine does hardly counts. The first round is left out."""
     times: dict[str, list[float]] = {name: [] for name in contenders}
     for repeat in range(repeats + 1):
         for name, contender in contenders.items():
-            begin = time.perf_counter()
+            begin = time.process_time()
             contender(clip)
             if repeat:
-                times[name].append(time.perf_counter() - begin)
+                times[name].append(time.process_time() - begin)
     return times
 
 

@@ -18,7 +18,7 @@ class Measured:
         name: which.
         parameters: numbers that it learns.
         operations: floating-point operations of encoding and decoding the clip.
-        seconds: of each repeat.
+        seconds: CPU seconds of each repeat.
         memory: bytes for the long clip, beside the codec's own; None where it was not measured.
     """
 
@@ -31,12 +31,12 @@ class Measured:
 
     @property
     def fastest(self) -> float:
-        """Seconds of the fastest repeat."""
+        """CPU seconds of the fastest repeat."""
         return min(self.seconds)
 
     @property
     def per_operation(self) -> float:
-        """Seconds for 10⁹ floating-point operations, at the fastest repeat."""
+        """CPU seconds for 10⁹ floating-point operations, at the fastest repeat."""
         return self.fastest / self.operations * 1e9
 
 
@@ -88,7 +88,7 @@ class CodecReport:
         )
         for name in ("kind", "codec"):
             table.add_column(name)
-        for name in ("parameters", "GFLOP", "seconds", "×", "ms / GFLOP", "×", f"MB for {self.seconds} s", "×"):
+        for name in ("parameters", "GFLOP", "CPU s", "×", "ms / GFLOP", "×", f"MB for {self.seconds} s", "×"):
             table.add_column(name, justify="right")
         for entry in self.measured:
             ratios = {name: "" if value is None else f"{value:.2f}" for name, value in self.ratios(entry).items()}
