@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Backbone", "Cells", "Codec", "Comparison", "Dataset", "Denoise", "Denoiser", "Guidance", "Keys", "Latents", "Levels",
-    "MediaFormat", "Memory", "Metric", "Noise", "NoiseSchedule", "Plan", "Sampler", "State", "StreamingCodec", "Task",
-    "TimestepPolicy",
+    "MediaFormat", "Memory", "Metric", "Noise", "NoiseSchedule", "Perceptual", "Plan", "Sampler", "State",
+    "StreamingCodec", "Task", "TimestepPolicy",
 ]  # fmt: skip
 
 Latents = Mapping[str, Tensor]
@@ -317,6 +317,19 @@ class StreamingCodec(Codec, Protocol):
         self, latents: Float[Tensor, "batch segment ..."], state: Memory | None = None
     ) -> tuple[Float[Tensor, "batch time ..."], Memory]:
         """The signal of the next latents, and the state after them: as :meth:`encode_chunk`, the other way."""
+        ...
+
+
+@runtime_checkable
+class Perceptual(Protocol):
+    """What a signal shows, as a fixed network sees it: an ``nn.Module`` with trained weights.
+
+    A codec that can be trained with one keeps a signal's features near those of its reconstruction. Gradients go through
+    it, but its weights never move, and no codec needs it once it is trained.
+    """
+
+    def __call__(self, signal: Float[Tensor, "batch time ..."]) -> Float[Tensor, "feature_row feature"]:
+        """Features of a batch of signals, as many rows as the network likes."""
         ...
 
 

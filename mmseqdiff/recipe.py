@@ -159,6 +159,10 @@ class CodecTraining:
         precision: ``float32`` or ``bfloat16`` (autocast).
         seed: of every random number in training.
         checkpoint_every: steps between checkpoints.
+        adversarial_from: from which step on, of all ``steps``, a network learns to tell reconstructions from signals and
+            the codec to deceive it; 0 in the papers, and never where None. Single frames are trained without.
+        adversary_learning_rate: that network's peak; ``learning_rate`` where None.
+        perceptual: a network whose features the codec should keep; none where None.
     """
 
     steps: int = attrs.field(default=100_000, validator=_positive)
@@ -175,6 +179,9 @@ class CodecTraining:
     precision: str = attrs.field(default="float32", validator=attrs.validators.in_(("float32", "bfloat16")))
     seed: int = 0
     checkpoint_every: int = attrs.field(default=500, validator=_positive)
+    adversarial_from: int | None = attrs.field(default=None, validator=attrs.validators.optional(_not_negative))
+    adversary_learning_rate: float | None = attrs.field(default=None, validator=attrs.validators.optional(_positive))
+    perceptual: Component | None = None
 
 
 @attrs.frozen(kw_only=True)

@@ -30,7 +30,7 @@ __all__ = ["KINDS", "Host", "Registration", "load_plugins"]
 
 KINDS = (
     "modality", "codec", "schedule", "policy", "task", "plan", "sampler", "guidance", "backbone", "recipe", "model",
-    "dataset", "metric",
+    "dataset", "metric", "perceptual",
 )  # fmt: skip
 """What a plugin can bring."""
 

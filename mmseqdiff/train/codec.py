@@ -1,12 +1,17 @@
 """Training one modality's codec from a folder of media files.
 
 A codec that can be trained has ``training_loss(signal, keys) -> dict[str, Tensor]``: named terms whose sum is
-minimised. Three more methods are optional:
+minimised. More methods are optional:
 
     image_codec() -> nn.Module and inflate_from(module)     a cheaper codec of single frames, itself with a
         ``training_loss``, trained first; then this codec takes its weights (arXiv:2310.05737 §3.2)
     reconstruction_quality(signal, reconstruction) -> dict[str, Tensor]     named numbers per clip, such as decibels;
         without it the mean squared error is reported
+    adversary(shape) -> nn.Module     an untrained network that learns to tell signals of this shape, ``(time, …)``, from
+        reconstructions; ``training_loss`` then takes it as ``adversary=`` from some step on, and has terms for both. Those
+        of the adversary itself are named ``adversary/…`` and reach its weights alone, all others the codec's alone.
+
+``training_loss`` of a codec of pictures may also take ``perceptual=``, a :class:`mmseqdiff.protocols.Perceptual`.
 
 A *pretrained* codec comes with weights of another library's: it has a parameter ``model``, where they lie, and
 ``save_configuration(folder)``, which writes ``config.json`` there, so that with its weights beside it the codec can be built
@@ -16,6 +21,7 @@ The folder of a trained codec holds ``codec.safetensors`` and ``manifest.json``,
 and quality; beside them lie what resuming needs: ``checkpoints/``, ``image/`` and ``signals/``.
 """
 
+import inspect
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -23,20 +29,22 @@ from typing import Any
 
 import attrs
 import torch
+from jaxtyping import Float
 from rich.console import Console
 from rich.progress import track
 from torch import Tensor, nn
 
 from mmseqdiff import random
-from mmseqdiff.errors import CheckpointError, RecipeError, RunError
+from mmseqdiff.errors import CheckpointError, PluginError, RecipeError, RunError
 from mmseqdiff.host import Host
 from mmseqdiff.modality import Modality
-from mmseqdiff.protocols import Codec
+from mmseqdiff.protocols import Codec, MediaFormat
 from mmseqdiff.recipe import CodecTraining, Recipe
 from mmseqdiff.train import checkpoint
 from mmseqdiff.train.checkpoint import codec_hash
 from mmseqdiff.train.loop import Listen, Trainer
 from mmseqdiff.train.optimisation import Optimisation
+from mmseqdiff.train.show import Show, side_by_side
 from mmseqdiff.train.signals import Signals
 from mmseqdiff.train.table import Table
 from mmseqdiff.values import closest
@@ -113,9 +121,18 @@ def train_codec(
         "signals": training_files,
         "held_out": held_out,
         "training": training,
+        "format": built.format,
         "console": console,
         "listener": host.listener,
     }
+    perceptual = _perceptual(training, host, console)
+    if perceptual is not None:
+        if "perceptual" not in inspect.signature(codec.training_loss).parameters:
+            raise RecipeError(
+                f"recipe {recipe.name!r}: the training_loss of {type(codec).__name__} takes no perceptual network"
+            )
+        description["perceptual"] = codec_hash(perceptual)
+        shared["perceptual"] = perceptual.to(device)
     if training.image_steps:
         stage = _stage(codec.image_codec().to(device), out / "image", description, length=1, images=True, **shared)
         if not stage.run():
@@ -141,6 +158,10 @@ def _check(codec: nn.Module, training: CodecTraining, length: int, recipe: Recip
         raise RecipeError(
             f"recipe {recipe.name!r}: {type(codec).__name__} has no image_codec, so image_steps must be 0"
         )
+    if training.adversarial_from is not None and not hasattr(codec, "adversary"):
+        raise RecipeError(
+            f"recipe {recipe.name!r}: {type(codec).__name__} has no adversary, so adversarial_from must be left out"
+        )
     if training.image_steps >= training.steps:
         raise RecipeError(
             f"recipe {recipe.name!r}: image_steps {training.image_steps} must be fewer than steps {training.steps}"
@@ -149,6 +170,30 @@ def _check(codec: nn.Module, training: CodecTraining, length: int, recipe: Recip
         codec.segments(length)
     except ValueError as error:
         raise RecipeError(f"recipe {recipe.name!r}: codec_training.seconds: {error}") from error
+
+
+def _perceptual(training: CodecTraining, host: Host, console: Console) -> nn.Module | None:
+    """The recipe's perceptual network; None, and a line that says so, where what it needs is not installed.
+
+    Raises:
+        PluginError: if there is none of that name.
+    """
+    if training.perceptual is None:
+        return None
+    host.registration("perceptual", training.perceptual.name)
+    try:
+        return training.perceptual.build(host, "perceptual").eval().requires_grad_(False)
+    except PluginError as error:
+        console.print(f"trained without the perceptual term: {error}", soft_wrap=True, highlight=False)
+        return None
+
+
+def _adversary(
+    module: nn.Module, signals: Signals, length: int, training: CodecTraining, device: torch.device
+) -> nn.Module:
+    """An untrained adversary; how it starts follows from the seed, whatever was drawn before."""
+    torch.manual_seed(int(random.fold(torch.tensor(training.seed), "adversary")))
+    return module.adversary((length, *signals.data.shape[1:])).to(device)
 
 
 def _stage(
@@ -161,12 +206,19 @@ def _stage(
     training: CodecTraining,
     length: int,
     images: bool,
+    format: MediaFormat,
     console: Console,
     listener: Listen,
+    perceptual: nn.Module | None = None,
 ) -> Trainer:
     """The training of one stage: on single frames, or on clips."""
     device, seed = next(module.parameters()).device, training.seed
     batch_size = training.image_batch_size if images else training.batch_size
+    fixed = {} if perceptual is None else {"perceptual": perceptual}
+    adversary, begin = None, 0
+    if training.adversarial_from is not None and not images:
+        adversary, begin = _adversary(module, signals, length, training, device), training.adversarial_from
+        begin -= training.image_steps
 
     def keys(step: int, positions: range) -> Tensor:
         return random.fold(random.example_keys(seed, positions), "image" if images else "clip", step)
@@ -174,17 +226,22 @@ def _stage(
     def objective(step: int, positions: range) -> tuple[Tensor, Table]:
         drawn = keys(step, positions)
         clips = signals.clips(signals.places(drawn, length), length).to(device)
-        terms = module.training_loss(clips, drawn.to(device))
+        opposed = {} if adversary is None or step < begin else {"adversary": adversary}
+        terms = module.training_loss(clips, drawn.to(device), **fixed, **opposed)
         return sum(terms.values()), Table.of_means({f"loss/{name}": term for name, term in terms.items()}, len(clips))
 
     def describe_batch(step: int) -> str:
         places = signals.places(keys(step, range(batch_size)), length)
         return ", ".join(f"{signals.files[file]} from {offset} on" for file, offset in places)
 
-    def measure(step: int, average: nn.Module) -> dict[str, float]:
+    def measure(step: int, average: nn.Module) -> dict[str, float | Show]:
         quality = _quality(average, held_out, length)
         console.print(f"step {step}, held-out files: {_text(quality)}", soft_wrap=True, highlight=False)
-        return {f"quality/{name}": value for name, value in quality.items()}
+        signal = held_out.clips([(0, 0)], length).to(device)
+        shown = side_by_side(format, signal[0], _reconstruct(average, signal)[0])
+        return {f"quality/{name}": value for name, value in quality.items()} | (
+            {} if shown is None else {"reconstruction": shown}
+        )
 
     measurable = bool(held_out.files) and hasattr(module, "encode")  # a codec of images need not be a whole codec
     return Trainer(
@@ -202,7 +259,14 @@ def _stage(
         actions=((training.checkpoint_every, measure),) if measurable else (),
         console=console,
         listener=listener,
+        adversary=adversary,
+        adversary_rate=(training.adversary_learning_rate or training.learning_rate) / training.learning_rate,
     )
+
+
+@torch.no_grad()
+def _reconstruct(codec: Codec, signal: Float[Tensor, "batch time ..."]) -> Float[Tensor, "batch time_cropped ..."]:
+    return codec.decode(codec.encode(signal))
 
 
 @torch.no_grad()
@@ -211,7 +275,7 @@ def _quality(codec: Codec, held_out: Signals, length: int) -> dict[str, float]:
     device, found = next(codec.parameters()).device, {}
     for file in range(len(held_out.files)):
         signal = held_out.clips([(file, 0)], length).to(device)
-        reconstruction = codec.decode(codec.encode(signal))
+        reconstruction = _reconstruct(codec, signal)
         signal = signal[:, : reconstruction.shape[1]]
         values = {"mse": (signal - reconstruction).square().mean()}
         if hasattr(codec, "reconstruction_quality"):

@@ -7,6 +7,10 @@ Step n = 0 … steps − 1, on a batch of B examples that is a pure function of 
     (3) weights    AdamW (arXiv:1711.05101) at the rate of :mod:`mmseqdiff.train.optimisation`
     (4) average    :mod:`mmseqdiff.train.ema`
 
+An adversary is a second network that moves at the same time, from the same forward pass: L_k then has its own terms too,
+none of which reaches both networks. (2) and (3) are done for either apart, (4) for the first alone. Moving one after the
+other would take a second forward pass, which micro-batches could not share.
+
 Weights, average, optimiser and the step are all there is to save; everything random follows from (seed, step). So a run
 that was killed goes on as if it had not been, bit for bit on CPU with equal threads.
 """
@@ -32,6 +36,7 @@ from mmseqdiff.train import checkpoint
 from mmseqdiff.train.ema import Average
 from mmseqdiff.train.optimisation import Optimisation
 from mmseqdiff.train.parallel import World
+from mmseqdiff.train.show import Show
 from mmseqdiff.train.table import Table
 
 __all__ = ["Action", "Listen", "Objective", "Trainer"]
@@ -45,8 +50,8 @@ Objective = Callable[[int, range], tuple[Tensor, Table]]
 Listen = Callable[[str], Callable[..., None] | None]
 """Event → what tells it to whoever listens, or None; as :meth:`mmseqdiff.host.Host.listener`."""
 
-Action = Callable[[int, nn.Module], Mapping[str, float]]
-"""``(steps done, averaged module)`` → scalars to log; validation, for example."""
+Action = Callable[[int, nn.Module], Mapping[str, float | Show]]
+"""``(steps done, averaged module)`` → what to log; validation, for example."""
 
 
 @contextmanager
@@ -86,6 +91,8 @@ class Trainer:
         console: where progress goes.
         world: the processes that share the work.
         listener: who is told of steps and checkpoints.
+        adversary: what is trained against the module, on the same device; None for nothing.
+        adversary_rate: its learning rate over the module's.
         average: the averaged module.
         step: steps done.
     """
@@ -100,6 +107,8 @@ class Trainer:
     console: Console = attrs.field(factory=Console)
     world: World = attrs.field(factory=World)
     listener: Listen = lambda event: None
+    adversary: nn.Module | None = None
+    adversary_rate: float = 1.0
     average: Average = attrs.field(init=False)
     step: int = attrs.field(init=False, default=0)
     _optimizer: torch.optim.AdamW = attrs.field(init=False)
@@ -114,8 +123,12 @@ class Trainer:
                 f"{plan.accumulate} micro-batches each"
             )
         self.average = Average(self.module, plan.ema_decay)
+        groups = [self.module] if self.adversary is None else [self.module, self.adversary]
         self._optimizer = torch.optim.AdamW(
-            [parameter for _, parameter in self._parameters()],
+            [
+                {"params": [parameter for parameter in group.parameters() if parameter.requires_grad]}
+                for group in groups
+            ],
             betas=plan.betas,
             weight_decay=plan.weight_decay,
             fused=True,
@@ -131,7 +144,11 @@ class Trainer:
         return next(self.module.parameters()).device
 
     def _parameters(self) -> list[tuple[str, nn.Parameter]]:
-        return [(name, value) for name, value in self.module.named_parameters() if value.requires_grad]
+        """What is optimised, by name."""
+        named = list(self.module.named_parameters())
+        if self.adversary is not None:
+            named += [(f"adversary/{name}", value) for name, value in self.adversary.named_parameters()]
+        return [(name, value) for name, value in named if value.requires_grad]
 
     def run(self) -> bool:
         """Trains until the last step, or until Ctrl-C; then the state is saved and the same call goes on from it.
@@ -218,6 +235,8 @@ class Trainer:
         # What a network draws from torch's own generator (dropout) thereby follows from the step, too.
         torch.manual_seed(int(random.fold(torch.tensor(plan.seed), "generator", n, self.world.rank)))
         self.module.train()
+        if self.adversary is not None:
+            self.adversary.train()
         share = self.world.share(plan.batch_size)
         size, loss = len(share) // plan.accumulate, torch.zeros((), device=self._device)
         for start in range(share.start, share.stop, size):
@@ -230,13 +249,14 @@ class Trainer:
         parameters = [parameter for _, parameter in self._parameters()]
         self.world.sum([parameter.grad for parameter in parameters if parameter.grad is not None])
         self.world.sum([loss])
-        norm = nn.utils.clip_grad_norm_(parameters, plan.clip_norm)
-        for group in self._optimizer.param_groups:
-            group["lr"] = plan.rate(n)
+        norms = []
+        for group, factor in zip(self._optimizer.param_groups, (1.0, self.adversary_rate)):
+            norms.append(nn.utils.clip_grad_norm_(group["params"], plan.clip_norm).to(loss))
+            group["lr"] = plan.rate(n) * factor
         self._optimizer.step()
         self._optimizer.zero_grad(set_to_none=True)
         self.average.update(self.module, n)
-        self._watched.append((n, loss, norm.detach()))
+        self._watched.append((n, loss, torch.stack(norms)))
         self.step = n + 1
 
     def _look(self) -> dict[str, float]:
@@ -245,9 +265,10 @@ class Trainer:
         Raises:
             RunError: if a loss or a gradient was not finite. No checkpoint is written before this has passed.
         """
-        rows = torch.stack([torch.stack([loss, norm.to(loss.dtype)]) for _, loss, norm in self._watched]).tolist()
-        for (n, _, _), (loss, norm) in zip(self._watched, rows):
-            if not (math.isfinite(loss) and math.isfinite(norm)):
+        rows = torch.stack([torch.cat([loss[None], norms]) for _, loss, norms in self._watched]).tolist()
+        for (n, _, _), (loss, *norms) in zip(self._watched, rows):
+            if not all(map(math.isfinite, (loss, *norms))):
+                norm = " and the adversary's ".join(map(str, norms))
                 last = checkpoint.newest(self.checkpoints)
                 kept = f"the last good checkpoint is {last}" if last else "there is no checkpoint yet"
                 raise RunError(
@@ -255,11 +276,12 @@ class Trainer:
                     f"{self.describe_batch(n)}. Stopped; {kept}. A lower learning rate, or float32, may help"
                 )
         self.world.sum([self._measured.sums, self._measured.counts])
-        losses, norms = zip(*rows)
+        losses, *norms = zip(*rows)
         plan = self.optimisation
+        names = ("optimisation/gradient norm", "optimisation/adversary's gradient norm")
         scalars = {
             "loss": sum(losses) / len(losses),
-            "optimisation/gradient norm": sum(norms) / len(norms),
+            **{name: sum(values) / len(values) for name, values in zip(names, norms)},
             "optimisation/learning rate": plan.rate(self.step - 1),
             **self._measured.means(),
         }
@@ -275,6 +297,8 @@ class Trainer:
             for key, value in self._optimizer.state[parameter].items()
         }
         groups = {"weights": self.module.state_dict(), "ema": self.average.module.state_dict(), "optimizer": state}
+        if self.adversary is not None:
+            groups["adversary"] = self.adversary.state_dict()
         return checkpoint.save(self.checkpoints, self.step, groups, self.description)
 
     def _restore(self) -> None:
@@ -286,6 +310,8 @@ class Trainer:
         checkpoint.check_description(manifest, self.description, str(self.folder))
         checkpoint.load_into(self.module, checkpoint.load_group(path, "weights"), str(path))
         checkpoint.load_into(self.average.module, checkpoint.load_group(path, "ema"), str(path))
+        if self.adversary is not None:
+            checkpoint.load_into(self.adversary, checkpoint.load_group(path, "adversary"), str(path))
         saved = checkpoint.load_group(path, "optimizer")
         for name, parameter in self._parameters():
             self._optimizer.state[parameter] = {
@@ -297,7 +323,10 @@ class Trainer:
         self._say(f"{self.folder} is at step {self.step} of {self.optimisation.steps}.")
 
 
-def _write(writer: Any, scalars: Mapping[str, float], step: int) -> None:
+def _write(writer: Any, values: Mapping[str, float | Show], step: int) -> None:
     if writer is not None:
-        for name, value in scalars.items():
-            writer.add_scalar(name, value, step)
+        for name, value in values.items():
+            if isinstance(value, Show):
+                value.write(writer, name, step)
+            else:
+                writer.add_scalar(name, value, step)

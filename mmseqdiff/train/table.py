@@ -31,9 +31,17 @@ class Table:
         return cls(tuple(values), means * count, torch.full_like(means, count))
 
     def __add__(self, other: "Table") -> "Table":
-        if other.names != self.names:
-            raise ValueError("tables with different names cannot be added")
-        return attrs.evolve(self, sums=self.sums + other.sums, counts=self.counts + other.counts)
+        if other.names == self.names:
+            return attrs.evolve(self, sums=self.sums + other.sums, counts=self.counts + other.counts)
+        names = tuple(dict.fromkeys((*self.names, *other.names)))  # a term that begins within a look
+        own, new = self._rows(names), other._rows(names)
+        return Table(names, own.sums + new.sums, own.counts + new.counts)
+
+    def _rows(self, names: tuple[str, ...]) -> "Table":
+        """The same under these names, with nothing measured where there is no such row."""
+        empty = self.sums.new_zeros(1)
+        places = [self.names.index(name) if name in self.names else len(self.names) for name in names]
+        return Table(names, torch.cat([self.sums, empty])[places], torch.cat([self.counts, empty])[places])
 
     def means(self) -> dict[str, float]:
         """The mean under every name that was measured at all."""

@@ -1,6 +1,8 @@
+import io
 import json
 from fractions import Fraction
 from pathlib import Path
+from types import SimpleNamespace
 
 import attrs
 import pytest
@@ -9,11 +11,14 @@ import train_fakes as fakes
 from rich.console import Console
 from torch import nn
 
-from mmseqdiff.errors import CheckpointError, MediaError, RecipeError
-from mmseqdiff.recipe import CodecTraining
+from mmseqdiff.data.audio import AudioFormat
+from mmseqdiff.data.video import VideoFormat
+from mmseqdiff.errors import CheckpointError, MediaError, PluginError, RecipeError
+from mmseqdiff.recipe import CodecTraining, Component
 from mmseqdiff.train import checkpoint
 from mmseqdiff.train.checkpoint import codec_hash
 from mmseqdiff.train.codec import load_codec, save_codec, train_codec
+from mmseqdiff.train.show import side_by_side
 from mmseqdiff.train.signals import Signals
 
 
@@ -133,6 +138,73 @@ def test_a_resumed_codec_training_equals_an_unbroken_one(media, tmp_path, monkey
     assert train(staged, media, tmp_path / "broken")
     name = "codec.safetensors"
     assert (tmp_path / "broken" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+
+
+@pytest.mark.parametrize("at", [10, 25])
+def test_a_resumed_duel_equals_an_unbroken_one_for_both_networks(media, tmp_path, monkeypatch, at):
+    """Killed in the second stage, before its first checkpoint and in the middle of the duel."""
+    opposed = recipe(steps=30, image_steps=8, checkpoint_every=5, adversarial_from=11, adversary_learning_rate=0.05)
+    assert train(opposed, media, tmp_path / "whole")
+    count = []
+
+    def die(self, signal, keys, real=fakes.PairCodec.training_loss, **others):
+        count.append(1)
+        if len(count) == at:
+            raise MemoryError
+        return real(self, signal, keys, **others)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(fakes.PairCodec, "training_loss", die)
+        with pytest.raises(MemoryError):
+            train(opposed, media, tmp_path / "broken")
+    assert train(opposed, media, tmp_path / "broken")
+    paths = [checkpoint.newest(tmp_path / name / "checkpoints") for name in ("whole", "broken")]
+    for group in ("weights", "ema", "optimizer", "adversary"):
+        assert (paths[0] / f"{group}.safetensors").read_bytes() == (paths[1] / f"{group}.safetensors").read_bytes()
+    saved = json.loads((tmp_path / "whole" / "manifest.json").read_text())
+    assert list(saved["files"]) == ["codec.safetensors"], "the adversary is not part of the codec"
+    assert float(checkpoint.load_group(paths[0], "adversary")["calls"]) == 2 * (30 - 11), (
+        "steps of the whole are counted"
+    )
+
+
+def test_without_an_adversary_nothing_of_one_is_saved_and_before_its_step_it_changes_no_bit(media, tmp_path):
+    for name, begin in (("alone", None), ("late", 30), ("early", 0)):
+        assert train(recipe(adversarial_from=begin), media, tmp_path / name)
+    codecs = [(tmp_path / name / "codec.safetensors").read_bytes() for name in ("alone", "late", "early")]
+    assert codecs[0] == codecs[1] != codecs[2]
+    assert not (checkpoint.newest(tmp_path / "alone" / "checkpoints") / "adversary.safetensors").exists()
+
+
+def test_a_perceptual_network_that_is_not_installed_is_left_out_and_said_so(media, tmp_path, monkeypatch):
+    host, told = fakes.fake_host(), io.StringIO()
+    asked = recipe(steps=1, perceptual=Component("missing"))
+    run = lambda wanted, out: train_codec(wanted, host, "slow", media, tmp_path / out, console=Console(file=told))
+    assert run(asked, "without")
+    assert "trained without the perceptual term: perceptual 'missing'" in told.getvalue()
+    with pytest.raises(PluginError, match="no perceptual named 'mising'; did you mean 'missing'"):
+        run(recipe(perceptual=Component("mising")), "unknown")
+    with pytest.raises(RecipeError, match="training_loss of PairCodec takes no perceptual network"):
+        run(recipe(steps=1, perceptual=Component("sum")), "refused")
+
+
+def test_reconstructions_are_logged_as_pictures_and_sounds():
+    signal, reconstruction = torch.rand(17, 8, 6, 3), torch.rand(17, 8, 6, 3)
+    shown = side_by_side(VideoFormat(rate=8, height=8, width=6), signal, reconstruction)
+    assert torch.equal(shown.pixels[:8, :6], signal[0])
+    assert torch.equal(shown.pixels[8:, -6:], reconstruction[16])
+    heard = side_by_side(AudioFormat(rate=1000), torch.ones(500), -torch.ones(480))
+    assert heard.samples.unique_consecutive().tolist() == [1, 0, -1]
+    assert len(heard.samples) == 500 + 200 + 480
+    assert side_by_side(fakes.LineFormat(), torch.ones(4), torch.ones(4)) is None
+    written = []
+    writer = SimpleNamespace(
+        add_image=lambda *values, dataformats: written.append((*values[::2], tuple(values[1].shape), dataformats)),
+        add_audio=lambda *values, sample_rate: written.append((*values[::2], tuple(values[1].shape), sample_rate)),
+    )
+    shown.write(writer, "a", 3)
+    heard.write(writer, "b", 4)
+    assert written == [("a", 3, (16, 48, 3), "HWC"), ("b", 4, (1180,), 1000)]
 
 
 @pytest.mark.parametrize(

@@ -199,3 +199,94 @@ def test_bfloat16_runs_the_objective_under_autocast(tmp_path):
     run.run()
     assert types == [torch.bfloat16]
     assert all(value.dtype == torch.float32 for value in run.module.parameters())
+
+
+class Duel(Task):
+    """The same regression, and an adversary that learns one of its own, which begins at step 2."""
+
+    def __init__(self, module: nn.Module, adversary: nn.Module, **task) -> None:
+        super().__init__(module, **task)
+        self.adversary = adversary
+
+    def __call__(self, step, positions):
+        loss, table = super().__call__(step, positions)
+        if step < 2:
+            return loss, table
+        x = random.normal(random.fold(random.example_keys(2, positions), step), "x", (3,))
+        own = (self.adversary.layers(x) - 1).square().mean()
+        return loss + own, table + Table.of_means({"own": own}, len(positions))
+
+
+def duel(folder, plan=PLAN, dropout=0.2, **task) -> Trainer:
+    module, adversary = Fit(), Fit()
+    module.layers[2].p = adversary.layers[2].p = dropout
+    return Trainer(
+        module=module,
+        adversary=adversary,
+        adversary_rate=0.5,
+        objective=Duel(module, adversary, **task),
+        optimisation=plan,
+        folder=folder,
+        description={"recipe": {"name": "a"}},
+        describe_batch=lambda step: f"clips {step} and {step + 1}",
+        console=Console(file=io.StringIO(), width=500),
+    )
+
+
+def both_states(run: Trainer) -> dict[str, torch.Tensor]:
+    return {**state(run), **checkpoint.load_group(checkpoint.newest(run.checkpoints), "adversary")}
+
+
+@pytest.mark.parametrize("stop", [1, 5, 9])
+def test_a_resumed_duel_equals_the_unbroken_one_to_the_last_bit(tmp_path, stop):
+    """Stopped before the adversary has begun, and after: both networks, both optimisers' states."""
+    whole = duel(tmp_path / "whole")
+    assert whole.run()
+
+    def die(loss):
+        raise MemoryError
+
+    with pytest.raises(MemoryError):
+        duel(tmp_path / "broken", at=stop, what=die).run()
+    resumed = duel(tmp_path / "broken")
+    assert resumed.run()
+    found = both_states(whole)
+    assert equal(found, both_states(resumed))
+    assert all(not torch.equal(value, found[name]) for name, value in Fit().state_dict().items()), "it has moved"
+    steps = [(name, float(value)) for name, value in found.items() if name.endswith("/step")]
+    assert {step for name, step in steps if " adversary/" in name} == {8}, "its own steps, from where it began"
+    assert {step for name, step in steps if " adversary/" not in name} == {10}
+
+
+def test_an_adversary_whose_terms_do_not_reach_the_module_changes_no_bit_of_it(tmp_path):
+    plan = attrs.evolve(PLAN, clip_norm=0.01)  # clipping, too, is each network's own
+    alone, opposed = trainer(tmp_path / "alone", plan), duel(tmp_path / "duel", plan, dropout=0.0)
+    alone.module.layers[2].p = 0.0
+    for run in (alone, opposed):
+        assert run.run()
+    assert equal(alone.module.state_dict(), opposed.module.state_dict())
+    assert equal(alone.average.module.state_dict(), opposed.average.module.state_dict())
+    with pytest.raises(CheckpointError, match=r"has no adversary\.safetensors"):
+        duel(tmp_path / "alone", plan).run()
+
+
+def test_accumulation_equals_the_whole_batch_for_both_networks(tmp_path):
+    whole, parts = (
+        duel(tmp_path / str(count), attrs.evolve(PLAN, accumulate=count, steps=5), dropout=0.0) for count in (1, 3)
+    )
+    for run in (whole, parts):
+        run.run()
+    for a, b in zip(both_states(whole).values(), both_states(parts).values()):
+        assert torch.allclose(a, b, atol=1e-6)
+
+
+def test_a_term_that_is_not_finite_stops_the_duel(tmp_path):
+    run = duel(tmp_path, at=6, what=lambda loss: loss + (run.adversary.layers(torch.zeros(1, 3)).sum() * 0).sqrt())
+    with pytest.raises(RunError, match=r"step 6: .* gradient's norm [\d.]+ and the adversary's nan"):
+        run.run()
+
+
+def test_a_term_that_begins_later_is_the_mean_of_what_was_measured():
+    early = Table.of_means({"a": torch.tensor(1.0)}, 2)
+    late = Table.of_means({"b": torch.tensor(5.0), "a": torch.tensor(4.0)}, 4)
+    assert (early + late).means() == {"a": 3.0, "b": 5.0} == (late + early).means()

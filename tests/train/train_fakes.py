@@ -47,15 +47,44 @@ class PairCodec(nn.Module, Codec):
     def decode(self, latents: Tensor) -> Tensor:
         return self.decoder(latents).flatten(1)
 
-    def training_loss(self, signal: Tensor, keys: Tensor) -> dict[str, Tensor]:
-        error = (self.decode(self.encode(signal)) - signal).square().mean()
-        return {"twice": 2 * error, "noise": 0 * random.uniform(keys, "noise").mean() + error}
+    def training_loss(self, signal: Tensor, keys: Tensor, *, adversary: nn.Module | None = None) -> dict[str, Tensor]:
+        reconstruction = self.decode(self.encode(signal))
+        error = (reconstruction - signal).square().mean()
+        terms = {"twice": 2 * error, "noise": 0 * random.uniform(keys, "noise").mean() + error}
+        if adversary is not None:
+            terms["deceive"] = -adversary(reconstruction, moves=False).mean()
+            terms["adversary/tell"] = (adversary(reconstruction.detach()) - adversary(signal)).mean()
+        return terms
+
+    def adversary(self, shape: tuple[int, ...]) -> nn.Module:
+        return Judge(*shape)
 
     def image_codec(self) -> nn.Module:
         return OnePairCodec(self.channels)
 
     def inflate_from(self, image_codec: nn.Module) -> None:
         self.load_state_dict(image_codec.inner.state_dict())
+
+
+class Judge(nn.Module):
+    """An adversary with a bounded opinion, dropout and a memory."""
+
+    def __init__(self, length: int) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(nn.Dropout(0.2), nn.Linear(length, 1))
+        self.register_buffer("calls", torch.zeros(()))
+
+    def forward(self, signal: Tensor, *, moves: bool = True) -> Tensor:
+        self.calls += moves
+        weights = dict(self.layers.named_parameters())
+        if not moves:
+            weights = {name: value.detach() for name, value in weights.items()}
+        return torch.func.functional_call(self.layers, weights, signal / 40).tanh()
+
+
+class SumPerceptual(nn.Module):
+    def forward(self, signal: Tensor) -> Tensor:
+        return signal.sum(1, keepdim=True)
 
 
 class OnePairCodec(nn.Module):
@@ -169,6 +198,8 @@ class Plugin:
             ("schedule", "line", "LineSchedule"),
             ("policy", "half", "HalfPolicy"),
             ("task", "given_first", "GivenFirst"),
+            ("perceptual", "sum", "SumPerceptual"),
+            ("perceptual", "missing", "NothingOfThisName"),
         ):
             add(kind, name, f"train_fakes:{attribute}")
 
