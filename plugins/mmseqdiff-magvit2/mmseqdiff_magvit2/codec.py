@@ -3,16 +3,20 @@
     (1) z = encoder(x)         s = 4 frames, 8 rows and 8 columns become one latent of 8 numbers
     (2) x̂ = decoder(z)
     (3) loss = 5 · mean (x̂ − x)² + edge_weight · edges + motion_weight · motion       distances of losses.py
+             + 0.1 · mean (P(x̂) − P(x))²                      P a perceptual network, where training has one
+             + 0.1 · mean softplus(−D(x̂))                     D the adversary of discriminator.py, likewise
 
-Latents are not quantised, as in W.A.L.T (arXiv:2312.06662) and AVDiT (arXiv:2405.13762 §4.1). The whole is causal: latent n
-follows from frames 0 … s n, so a video's first frames, or a single picture, are a clip of their own. The widths, kernels
-and borders are those of the official code (google/praxis, ``layers/video``). The adversarial and perceptual losses of
-the paper are not here.
+Latents are not quantised, as in W.A.L.T (arXiv:2312.06662) and AVDiT (arXiv:2405.13762 §4.1), unless ``quantized`` asks
+for the bits of quantizer.py. The whole is causal: latent n
+follows from frames 0 … s n, so a video's first frames, or a single picture, are a clip of their own. The widths, kernels,
+borders and weights of the terms are those of the official code (google/praxis, ``layers/video``); edges, motion and the
+noise are ours.
 """
 
 from fractions import Fraction
 from functools import partial
 
+import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
@@ -20,11 +24,21 @@ from mmseqdiff import random
 from mmseqdiff.layout import Track
 from mmseqdiff.protocols import Memory, StreamingCodec
 from mmseqdiff.streaming import Past
+from mmseqdiff_magvit2.discriminator import Adversary, Discriminator
 from mmseqdiff_magvit2.inflation import inflate
 from mmseqdiff_magvit2.losses import edge_distance, motion_distance, peak_signal_to_noise
 from mmseqdiff_magvit2.networks import Decoder, Encoder
+from mmseqdiff_magvit2.quantizer import LookupFreeQuantizer
 
-__all__ = ["Magvit2"]
+__all__ = ["PRESETS", "Magvit2"]
+
+PRESETS = {
+    "base": (128, 4, 128),  # 375.8 million weights, and 61.3 of the adversary at 17 x 128 x 128
+    "medium": (64, 2, 64),  # 57.7 million
+    "small": (32, 1, 32),
+    "tiny": (16, 1, 16),  # trains on two processor cores
+}
+"""Width of the codec's first layer, blocks at every resolution, and width of the adversary's first layer."""
 
 Pictures = Float[Tensor, "batch frame height width 3"]
 LatentGrid = Float[Tensor, "batch segment row column channel"]
@@ -34,6 +48,7 @@ class Magvit2(nn.Module, StreamingCodec):
     """The video codec. A signal is ``(B, frames, height, width, 3)`` in [0, 1].
 
     Args:
+        preset: sizes by name, one of :data:`PRESETS`, where the next two and ``discriminator_channels`` do not say.
         channels: width of the first layer.
         multipliers: the width at every resolution over ``channels``, finest first; the picture is halved between two.
         blocks: residual blocks at every resolution, and in the middle.
@@ -46,9 +61,19 @@ class Magvit2(nn.Module, StreamingCodec):
         motion_weight: of the distance of changes from frame to frame in it; single frames have none.
         latent_noise: Gaussian noise on the latents in training, relative to each channel's own standard deviation, so
             that the decoder forgives a generated latent its errors.
+        quantized: whether latents are bits, −1 or 1; the paper has 18 ``latent_channels`` of them.
+        entropy_weight: of the bits' entropy term.
+        commitment_weight: of the bits' commitment term.
+        perceptual_weight: of the distance of perceptual features, where training has such a network.
+        adversarial_weight: of the codec's term against the adversary, where training has one.
+        gradient_weight: of the adversary's gradient penalty.
+        lecam_weight: of the adversary's LeCam term.
+        discriminator_channels: width of the adversary's first layer.
+        discriminator_multipliers: the width of each of its blocks over that; every block halves frames, rows and columns.
 
     Raises:
-        ValueError: if ``temporal_downsample`` has the wrong length.
+        ValueError: if ``temporal_downsample`` has the wrong length, there is no such preset, or quantised latents are to
+            have noise.
     """
 
     causal = True
@@ -56,9 +81,10 @@ class Magvit2(nn.Module, StreamingCodec):
     def __init__(
         self,
         *,
-        channels: int = 128,
+        preset: str = "base",
+        channels: int | None = None,
         multipliers: tuple[int, ...] = (1, 2, 2, 4),
-        blocks: int = 4,
+        blocks: int | None = None,
         latent_channels: int = 8,
         temporal_downsample: tuple[bool, ...] = (False, True, True),
         kernel: int = 4,
@@ -67,8 +93,25 @@ class Magvit2(nn.Module, StreamingCodec):
         edge_weight: float = 0.0,
         motion_weight: float = 0.0,
         latent_noise: float = 0.0,
+        quantized: bool = False,
+        entropy_weight: float = 0.1,
+        commitment_weight: float = 0.25,
+        perceptual_weight: float = 0.1,
+        adversarial_weight: float = 0.1,
+        gradient_weight: float = 10.0,
+        lecam_weight: float = 0.001,
+        discriminator_channels: int | None = None,
+        discriminator_multipliers: tuple[int, ...] = (2, 4, 4, 4, 4),
     ) -> None:
         super().__init__()
+        if preset not in PRESETS:
+            raise ValueError(f"there is no preset {preset!r}; known: {', '.join(PRESETS)}")
+        if quantized and latent_noise:
+            raise ValueError("latent_noise is for continuous latents; quantised ones are bits")
+        channels, blocks, discriminator_channels = (
+            size if given is None else given
+            for given, size in zip((channels, blocks, discriminator_channels), PRESETS[preset])
+        )
         if len(temporal_downsample) != len(multipliers) - 1:
             raise ValueError(
                 f"temporal_downsample needs one entry between every two of the {len(multipliers)} multipliers, "
@@ -80,6 +123,12 @@ class Magvit2(nn.Module, StreamingCodec):
         self.latent_channels = latent_channels
         self.reconstruction_weight, self.edge_weight = reconstruction_weight, edge_weight
         self.motion_weight, self.latent_noise = motion_weight, latent_noise
+        self.perceptual_weight, self.adversarial_weight = perceptual_weight, adversarial_weight
+        self.quantizer = LookupFreeQuantizer(entropy_weight, commitment_weight) if quantized else None
+        self._adversary = partial(Adversary, gradient_weight=gradient_weight, lecam_weight=lecam_weight)
+        self._discriminator = partial(
+            Discriminator, channels=discriminator_channels, multipliers=discriminator_multipliers
+        )
 
         self._image_codec = partial(
             Magvit2,
@@ -93,6 +142,10 @@ class Magvit2(nn.Module, StreamingCodec):
             reconstruction_weight=reconstruction_weight,
             edge_weight=edge_weight,
             latent_noise=latent_noise,
+            quantized=quantized,
+            entropy_weight=entropy_weight,
+            commitment_weight=commitment_weight,
+            perceptual_weight=perceptual_weight,
         )
 
         widths = [channels * multiplier for multiplier in multipliers]
@@ -140,13 +193,21 @@ class Magvit2(nn.Module, StreamingCodec):
         Raises:
             ValueError: if the codec cannot take that number of frames or that size of pictures.
         """
+        latents = self._latents(signal)
+        return latents if self.quantizer is None else self.quantizer.quantise(latents)
+
+    def _latents(self, signal: Pictures) -> LatentGrid:
+        """Eq. (1) before any quantiser."""
         self.segments(signal.shape[1])
         self.grid(signal.shape[2], signal.shape[3])
         return self.encoder(signal)
 
     def decode(self, latents: LatentGrid) -> Pictures:
-        """Pictures of latents, Eq. (2), clipped to [0, 1]."""
-        return self.decoder(latents).clamp(0, 1)
+        """Pictures of latents, Eq. (2), clipped to [0, 1]; where latents are bits, of the nearest bits."""
+        return self.decoder(self._quantised(latents)).clamp(0, 1)
+
+    def _quantised(self, latents: LatentGrid) -> LatentGrid:
+        return latents if self.quantizer is None else self.quantizer.quantise(latents)
 
     def encode_chunk(self, chunk: Pictures, state: Memory | None = None) -> tuple[LatentGrid, Memory]:
         """Latents of the next frames, and the state after them: 1 + s n frames the first time, s n every other.
@@ -175,20 +236,36 @@ class Magvit2(nn.Module, StreamingCodec):
         """
         if not latents.shape[1]:
             raise ValueError("a chunk needs a latent at least")
-        past = Past(state)
+        past, latents = Past(state), self._quantised(latents)
         return self.decoder(latents, past).clamp(0, 1), past.state()
 
-    def training_loss(self, signal: Pictures, keys: Int[Tensor, " batch"]) -> dict[str, Tensor]:
+    def adversary(self, shape: tuple[int, ...]) -> Adversary:
+        """An untrained adversary for clips of ``(frames, height, width, 3)``."""
+        return self._adversary(self._discriminator(shape[:3]))
+
+    def training_loss(
+        self,
+        signal: Pictures,
+        keys: Int[Tensor, " batch"],
+        *,
+        adversary: nn.Module | None = None,
+        perceptual: nn.Module | None = None,
+    ) -> dict[str, Tensor]:
         """The terms of Eq. (3), weighted: their sum is what to minimise. Pictures are not clipped here.
 
         Args:
             signal: a batch of clips.
             keys: one per example; the latents' noise follows from them.
+            adversary: from :meth:`adversary`.
+            perceptual: a :class:`mmseqdiff.protocols.Perceptual`.
 
         Returns:
-            ``reconstruction``, and ``edge`` and ``motion`` where they have a weight.
+            ``reconstruction``; ``edge``, ``motion``, ``commitment`` and ``entropy``, ``perceptual``, and ``adversarial``
+            where there are such terms and they have a weight; and the adversary's own.
         """
-        latents = self.encode(signal)
+        latents, quantization = self._latents(signal), {}
+        if self.quantizer is not None:
+            latents, quantization = self.quantizer(latents)
         if self.latent_noise:
             noise = random.normal(keys, "latent_noise", latents.shape[1:], latents.dtype)
             # The spread stays in the graph: noise that grows with the latents cannot be escaped by growing them.
@@ -199,6 +276,14 @@ class Magvit2(nn.Module, StreamingCodec):
             terms["edge"] = self.edge_weight * edge_distance(signal, reconstruction)
         if self.motion_weight and signal.shape[1] > 1:
             terms["motion"] = self.motion_weight * motion_distance(signal, reconstruction)
+        terms |= quantization
+        if perceptual is not None and self.perceptual_weight:
+            with torch.no_grad():
+                seen = perceptual(signal)
+            terms["perceptual"] = self.perceptual_weight * (perceptual(reconstruction) - seen).square().mean()
+        if adversary is not None:
+            terms["adversarial"] = self.adversarial_weight * adversary.deceived(reconstruction)
+            terms |= adversary(signal, reconstruction)
         return terms
 
     def reconstruction_quality(self, signal: Pictures, reconstruction: Pictures) -> dict[str, Tensor]:

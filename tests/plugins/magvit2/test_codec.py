@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from mmseqdiff_magvit2 import layers
 from mmseqdiff_magvit2.codec import Magvit2
+from torch import nn
 
 from mmseqdiff import random
 from mmseqdiff.testing.strategies import keys
@@ -76,6 +77,47 @@ def test_a_latent_depends_on_its_own_last_frame_and_on_no_later_one():
         reach = gradient.abs().amax((0, 2, 3, 4))
         assert reach[4 * n] > 0
         assert torch.equal(reach[4 * n + 1 :], torch.zeros(8 - 4 * n).double())
+
+
+def test_padding_in_the_middle_of_time_would_let_a_latent_see_later_frames(monkeypatch):
+    def symmetric(self, x):
+        time, height, width = self.kernel_size
+        borders = ((width - 1) // 2, width // 2, (height - 1) // 2, height // 2, (time - 1) // 2, time // 2)
+        return nn.Conv3d.forward(self, F.pad(x.movedim(-1, 1), borders, mode="replicate")).movedim(1, -1)
+
+    monkeypatch.setattr(layers.CausalConv, "forward", symmetric)
+    x = clip(9).requires_grad_()
+    (gradient,) = torch.autograd.grad(MODELS[4].encode(x)[:, 1].square().sum(), x)
+    assert gradient[:, 5:].abs().max() > 1e-6
+
+
+def test_one_latent_is_shown_as_its_last_sub_frame_at_every_upsampler():
+    model, seen = MODELS[4], []
+    hooks = [
+        up.register_forward_hook(lambda up, inputs, y: seen.append((up, inputs[0], y))) for up in model.decoder.ups
+    ]
+    model.decoder(MODELS[4].encode(clip(1)))
+    for hook in hooks:
+        hook.remove()
+    assert [up.stride[0] for up, _, _ in seen] == [2, 2, 1]
+    for up, x, y in seen:
+        raw = layers.depth_to_space(up.conv(x), up.stride)
+        assert torch.equal(y, raw[:, -1:])
+        assert up.stride[0] == 1 or (y - raw[:, :1]).abs().max() > 1e-3
+
+
+def test_keeping_the_first_frame_and_dropping_the_second_passes_every_test_of_prefixes_and_fails_that(monkeypatch):
+    def other(self, x):
+        y = layers.depth_to_space(self.conv(x), self.stride)
+        return y if self.stride[0] == 1 else torch.cat([y[:, :1], y[:, 2:]], dim=1)
+
+    model, z = MODELS[4], MODELS[4].encode(clip(9))
+    right = model.decoder(z[:, :1])
+    monkeypatch.setattr(layers.Upsample, "forward", other)
+    y = model.decoder(z)
+    torch.testing.assert_close(model.decoder(z[:, :2]), y[:, :5], rtol=0, atol=1e-10)
+    torch.testing.assert_close(model.decoder(z[:, :1]), y[:, :1], rtol=0, atol=1e-10)
+    assert (y[:, :1] - right).abs().max() > 1e-3
 
 
 def test_a_still_video_has_equal_latents():
