@@ -33,12 +33,12 @@ from mmseqdiff_magvit2.quantizer import LookupFreeQuantizer
 __all__ = ["PRESETS", "Magvit2"]
 
 PRESETS = {
-    "base": (128, 4, 128),  # 375.8 million weights, and 61.3 of the adversary at 17 x 128 x 128
-    "medium": (64, 2, 64),  # 57.7 million
-    "small": (32, 1, 32),
-    "tiny": (16, 1, 16),  # trains on two processor cores
+    "base": (128, 4),  # 375.8 million weights, and 61.3 of the adversary at 17 x 128 x 128
+    "medium": (64, 2),  # 57.7 million
+    "small": (32, 1),
+    "tiny": (16, 1),  # trains on two processor cores
 }
-"""Width of the codec's first layer, blocks at every resolution, and width of the adversary's first layer."""
+"""``channels`` and ``blocks`` by name."""
 
 Pictures = Float[Tensor, "batch frame height width 3"]
 LatentGrid = Float[Tensor, "batch segment row column channel"]
@@ -48,7 +48,7 @@ class Magvit2(nn.Module, StreamingCodec):
     """The video codec. A signal is ``(B, frames, height, width, 3)`` in [0, 1].
 
     Args:
-        preset: sizes by name, one of :data:`PRESETS`, where the next two and ``discriminator_channels`` do not say.
+        preset: ``channels`` and ``blocks`` by name, one of :data:`PRESETS`, where these do not say.
         channels: width of the first layer.
         multipliers: the width at every resolution over ``channels``, finest first; the picture is halved between two.
         blocks: residual blocks at every resolution, and in the middle.
@@ -68,7 +68,7 @@ class Magvit2(nn.Module, StreamingCodec):
         adversarial_weight: of the codec's term against the adversary, where training has one.
         gradient_weight: of the adversary's gradient penalty.
         lecam_weight: of the adversary's LeCam term.
-        discriminator_channels: width of the adversary's first layer.
+        discriminator_channels: width of the adversary's first layer; ``channels`` where None.
         discriminator_multipliers: the width of each of its blocks over that; every block halves frames, rows and columns.
 
     Raises:
@@ -108,9 +108,8 @@ class Magvit2(nn.Module, StreamingCodec):
             raise ValueError(f"there is no preset {preset!r}; known: {', '.join(PRESETS)}")
         if quantized and latent_noise:
             raise ValueError("latent_noise is for continuous latents; quantised ones are bits")
-        channels, blocks, discriminator_channels = (
-            size if given is None else given
-            for given, size in zip((channels, blocks, discriminator_channels), PRESETS[preset])
+        channels, blocks = (
+            size if given is None else given for given, size in zip((channels, blocks), PRESETS[preset])
         )
         if len(temporal_downsample) != len(multipliers) - 1:
             raise ValueError(
@@ -127,7 +126,7 @@ class Magvit2(nn.Module, StreamingCodec):
         self.quantizer = LookupFreeQuantizer(entropy_weight, commitment_weight) if quantized else None
         self._adversary = partial(Adversary, gradient_weight=gradient_weight, lecam_weight=lecam_weight)
         self._discriminator = partial(
-            Discriminator, channels=discriminator_channels, multipliers=discriminator_multipliers
+            Discriminator, channels=discriminator_channels or channels, multipliers=discriminator_multipliers
         )
 
         self._image_codec = partial(

@@ -9,7 +9,9 @@
                    + λ ( mean relu(D(x) − e_x̂)² + mean relu(e_x − D(x̂))² )                LeCam (arXiv:2104.03310)
     (6) averages   e_x ← 0.999 e_x + 0.001 mean D(x), and e_x̂ likewise; (5) sees them as they were before the batch
 
-Nothing here is causal, and nothing is normalised. Padding is with zeros. Weights start by Glorot's uniform rule.
+Nothing here is causal, and nothing is normalised. Padding is with zeros. Weights start by Glorot's uniform rule. On CPU all
+of it is float32, within autocast too: PyTorch 2.13's bfloat16 gradient of a Conv3d's weights is plainly wrong there for some
+sizes, 2 x 4 x 4 among them, at every width.
 """
 
 from collections.abc import Sequence
@@ -115,7 +117,8 @@ class Adversary(nn.Module):
     def deceived(self, reconstruction: Pictures) -> Float[Tensor, ""]:
         """The codec's term, Eq. (4). No weight of the discriminator gets a gradient from it."""
         fixed = {name: weight.detach() for name, weight in self.discriminator.named_parameters()}
-        return F.softplus(-torch.func.functional_call(self.discriminator, fixed, (reconstruction,))).mean()
+        with torch.autocast("cpu", enabled=False):
+            return F.softplus(-torch.func.functional_call(self.discriminator, fixed, (reconstruction,))).mean()
 
     def forward(self, signal: Pictures, reconstruction: Pictures) -> dict[str, Tensor]:
         """The adversary's terms, Eq. (5), weighted; no gradient leaves it.
@@ -124,10 +127,12 @@ class Adversary(nn.Module):
             ``adversary/logistic``, ``adversary/gradient`` and ``adversary/lecam``, the last two where they have a weight.
         """
         signal = signal.detach().requires_grad_(self.gradient_weight > 0)
-        real, fake = self.discriminator(signal), self.discriminator(reconstruction.detach())
+        with torch.autocast("cpu", enabled=False):
+            real, fake = self.discriminator(signal), self.discriminator(reconstruction.detach())
         terms = {"adversary/logistic": F.softplus(-real).mean() + F.softplus(fake).mean()}
         if self.gradient_weight:
-            (slope,) = torch.autograd.grad(real.sum(), signal, create_graph=True)
+            with torch.autocast("cpu", enabled=False):
+                (slope,) = torch.autograd.grad(real.sum(), signal, create_graph=True)
             terms["adversary/gradient"] = self.gradient_weight * slope.flatten(1).square().sum(1).mean()
         if self.lecam_weight:
             distance = F.relu(real - self.fake).square().mean() + F.relu(self.real - fake).square().mean()

@@ -6,11 +6,17 @@
 Latents are continuous: AVDiT (arXiv:2405.13762 §4.1) diffuses them as they leave the encoder. The quantiser is
 optional, and where there is one the decoder is trained on both quantised and continuous latents.
 
-The adversarial losses of the paper are not here; :meth:`SoundStream.training_loss` has the reconstruction terms.
+The training loss is the paper's Eq. 6, λ_adv = 1, λ_feat = 100 and λ_rec = 1, with the quantiser's commitment:
+
+    (3) loss = mel distance + 1 · hinge + 100 · features      losses.py, discriminators.py; the last two where training has
+                                                              an adversary
+
+A distance of waveforms and the latents' noise are ours.
 """
 
 import math
 from fractions import Fraction
+from functools import partial
 
 import torch
 from jaxtyping import Float, Int
@@ -20,6 +26,7 @@ from mmseqdiff import random
 from mmseqdiff.layout import Track, uniform_edges
 from mmseqdiff.protocols import Memory, StreamingCodec
 from mmseqdiff.streaming import Past
+from mmseqdiff_soundstream.discriminators import HOP, Adversary
 from mmseqdiff_soundstream.layers import Decoder, Encoder
 from mmseqdiff_soundstream.losses import MelDistance, signal_to_distortion
 from mmseqdiff_soundstream.quantizer import ResidualQuantizer
@@ -43,6 +50,10 @@ class SoundStream(nn.Module, StreamingCodec):
         mel_weight: of the multi-scale mel distance.
         waveform_weight: of the mean absolute difference of the waveforms.
         commitment_weight: of the quantiser's commitment loss.
+        adversarial_weight: of the codec's hinge against the adversary, where training has one.
+        feature_weight: of the distance of the adversary's features, likewise.
+        wave_channels: width of the first layer of the adversary's wave discriminators.
+        stft_channels: width of the first layer of its discriminator of the transform.
     """
 
     causal = True
@@ -61,12 +72,18 @@ class SoundStream(nn.Module, StreamingCodec):
         mel_weight: float = 1.0,
         waveform_weight: float = 0.0,
         commitment_weight: float = 1.0,
+        adversarial_weight: float = 1.0,
+        feature_weight: float = 100.0,
+        wave_channels: int = 16,
+        stft_channels: int = 32,
     ) -> None:
         super().__init__()
         self.latent_channels, self.hop = latent_channels, math.prod(strides)
         self.segment_lengths = self.hop, self.hop
         self.quantized_probability, self.latent_noise = quantized_probability, latent_noise
         self.mel_weight, self.waveform_weight, self.commitment_weight = mel_weight, waveform_weight, commitment_weight
+        self.adversarial_weight, self.feature_weight = adversarial_weight, feature_weight
+        self._adversary = partial(Adversary, wave_channels, stft_channels)
         self.encoder = Encoder(channels, latent_channels, strides)
         self.decoder = Decoder(channels, latent_channels, strides)
         self.quantizer = ResidualQuantizer(latent_channels, quantizers, codebook_size) if quantizers else None
@@ -143,15 +160,29 @@ class SoundStream(nn.Module, StreamingCodec):
     def _waveform(self, latents: Float[Tensor, "batch segment channel"]) -> Float[Tensor, "batch sample"]:
         return self.decoder(latents.transpose(1, 2))[:, 0]
 
-    def training_loss(self, signal: Float[Tensor, "batch sample"], keys: Int[Tensor, " batch"]) -> dict[str, Tensor]:
+    def adversary(self, shape: tuple[int, ...]) -> Adversary:
+        """An untrained adversary for sounds of ``(samples,)``.
+
+        Raises:
+            ValueError: if they are so short that the discriminator of the transform has no logit.
+        """
+        if self.hop * self.segments(shape[0]) < 7 * HOP:
+            raise ValueError(f"{shape[0]} samples are too short for the adversary: it needs {7 * HOP} samples or more")
+        return self._adversary()
+
+    def training_loss(
+        self, signal: Float[Tensor, "batch sample"], keys: Int[Tensor, " batch"], *, adversary: nn.Module | None = None
+    ) -> dict[str, Tensor]:
         """The terms of the training loss, weighted: their sum is what to minimise.
 
         Args:
             signal: a batch of crops.
             keys: one per example; every random choice follows from them.
+            adversary: from :meth:`adversary`.
 
         Returns:
-            ``mel`` and ``waveform``, and ``commitment`` where there is a quantiser.
+            ``mel`` and ``waveform``, ``commitment`` where there is a quantiser, and ``adversarial``, ``feature`` and the
+            adversary's own ``adversary/hinge`` where there is one.
         """
         signal = self.crop(signal)
         latents, terms = self.encode(signal), {}
@@ -167,6 +198,11 @@ class SoundStream(nn.Module, StreamingCodec):
         reconstruction = self._waveform(latents).to(signal.dtype)
         terms["mel"] = self.mel_weight * self.mel_distance(signal, reconstruction).mean()
         terms["waveform"] = self.waveform_weight * (signal - reconstruction).abs().mean()
+        if adversary is not None:
+            played = adversary(signal, reconstruction)
+            terms["adversarial"] = self.adversarial_weight * played["adversarial"]
+            terms["feature"] = self.feature_weight * played["feature"]
+            terms["adversary/hinge"] = played["adversary/hinge"]
         return terms
 
     def reconstruction_quality(

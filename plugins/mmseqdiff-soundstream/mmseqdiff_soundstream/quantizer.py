@@ -96,7 +96,8 @@ class ResidualQuantizer(nn.Module):
         Returns:
             ẑ of Eq. (2), straight-through, and Eq. (4).
         """
-        with torch.no_grad():
+        z = z.to(self.codebooks.dtype)  # moving averages need more than bfloat16 has, and so do distances
+        with torch.no_grad(), torch.autocast(z.device.type, enabled=False):
             if self.training and not self.started:
                 self._start(z, keys)
             codes = self.encode(z)

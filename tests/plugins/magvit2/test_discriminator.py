@@ -147,3 +147,30 @@ def test_presets_are_sizes_and_say_so_when_there_is_none():
         ]
         with pytest.raises(ValueError, match="no preset 'huge'; known: base, medium, small, tiny"):
             Magvit2(preset="huge")
+
+
+def test_in_bfloat16_the_adversary_is_the_same_and_all_gradients_are_finite():
+    torch.manual_seed(0)
+    codec = Magvit2(
+        channels=4,
+        blocks=1,
+        latent_channels=3,
+        quantized=True,
+        discriminator_channels=4,
+        discriminator_multipliers=(2, 4),
+    )
+    adversary = codec.adversary((5, 16, 16, 3))  # its last convolution sees 2 x 4 x 4 places
+    x, y = clips(size=16), clips(size=16, seed=1)
+    gradients = []
+    for enabled in (False, True):
+        with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
+            total = sum(adversary(x, y).values())
+        gradients.append(torch.autograd.grad(total, list(adversary.parameters())))
+        adversary.real.zero_()
+        adversary.fake.zero_()
+    for a, b in zip(*gradients):
+        torch.testing.assert_close(a, b)
+    with torch.autocast("cpu", torch.bfloat16):
+        terms = codec.training_loss(x, KEYS, adversary=adversary)
+    sum(terms.values()).backward()
+    assert all(weight.grad.isfinite().all() for module in (codec, adversary) for weight in module.parameters())

@@ -108,6 +108,8 @@ def test_a_shift_by_a_hop_shifts_the_latents_by_one_after_17_frames():
     latents, later = made.encode(whole), made.encode(torch.cat([sound(1, seed=2), whole], dim=1))[:, 1:]
     torch.testing.assert_close(later[:, 17:], latents[:, 17:], rtol=0, atol=1e-12)
     assert (later[:, :16] - latents[:, :16]).abs().amax((0, 2)).min() > 0
+    half = made.encode(torch.cat([sound(1, seed=2)[:, : HOP // 2], whole], dim=1))[:, 1:]
+    assert (half[:, 17:] - latents[:, 17:-1]).abs().max() > 1e-3, "only whole hops are shifts of the latents"
 
 
 @pytest.mark.parametrize("stride", [1, 2, 5, 8])

@@ -35,6 +35,7 @@ def test_partial_sums_are_the_stages_reconstructions(seed):
         assert torch.equal(distances.argmin(-1), codes[..., stage].flatten())
         residual = residual - made.codebooks[stage][codes[..., stage]]
         torch.testing.assert_close(made.decode(codes[..., : stage + 1]), z - residual)
+    assert (made.decode(codes.flip(-1)) - made.decode(codes)).abs().max() > 1e-3, "a code means its own stage's frame"
 
 
 def test_more_stages_are_closer():
@@ -50,6 +51,7 @@ def test_straight_through_is_the_identity_in_backward():
     upstream = torch.randn_like(z)
     (gradient,) = torch.autograd.grad(quantized, z, upstream, retain_graph=True)
     assert torch.equal(gradient, upstream)
+    assert not made.decode(made.encode(z)).requires_grad, "the choice of a code alone has no gradient"
     (pull,) = torch.autograd.grad(commitment, z)
     torch.testing.assert_close(pull, 2 * (z - quantized).detach() / z.numel())
 
@@ -114,6 +116,14 @@ def test_reviving_dead_codes_leaves_live_codes_bit_equal(dead):
     assert (distances.amin(-1) == 0).all()
     assert len(set(distances.argmin(-1).tolist())) == len(dead)
     assert (made.counts >= made.dead_below).all()
+
+
+def test_were_all_codes_taken_for_dead_live_ones_would_move():
+    made, z = trained(stages=1, decay=1.0, dead_below=5), latents(seed=5)
+    made.counts[:] = 4
+    before = made.codebooks[0].clone()
+    made(z, random.example_keys(1, range(4)))
+    assert (made.codebooks[0] != before).any(-1).all()
 
 
 def test_the_same_keys_make_the_same_codebooks():
