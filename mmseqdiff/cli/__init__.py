@@ -15,6 +15,7 @@ from mmseqdiff.cli.new import new
 from mmseqdiff.cli.plan import plan
 from mmseqdiff.cli.plugins import plugins
 from mmseqdiff.cli.prepare import prepare
+from mmseqdiff.cli.reconstruct import reconstruct
 from mmseqdiff.cli.train import train
 from mmseqdiff.cli.train_codec import train_codec
 from mmseqdiff.errors import RunError, UserError
@@ -30,7 +31,7 @@ app = typer.Typer(
 """All commands."""
 
 for command in (
-    plugins, new, check, prepare, train_codec, encode, train, calibrate, plan, generate, evaluate, demo,
+    plugins, new, check, prepare, train_codec, reconstruct, encode, train, calibrate, plan, generate, evaluate, demo,
 ):  # fmt: skip
     app.command(command.__name__.replace("_", "-"))(command)
 app.add_typer(bench, name="bench")

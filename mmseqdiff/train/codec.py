@@ -131,8 +131,11 @@ def train_codec(
             raise RecipeError(
                 f"recipe {recipe.name!r}: the training_loss of {type(codec).__name__} takes no perceptual network"
             )
-        description["perceptual"] = codec_hash(perceptual)
         shared["perceptual"] = perceptual.to(device)
+    if (
+        training.perceptual is not None
+    ):  # a run that was started with it is not resumed without, nor the other way round
+        description["perceptual"] = "not installed" if perceptual is None else codec_hash(perceptual)
     if training.image_steps:
         stage = _stage(codec.image_codec().to(device), out / "image", description, length=1, images=True, **shared)
         if not stage.run():
@@ -191,9 +194,16 @@ def _perceptual(training: CodecTraining, host: Host, console: Console) -> nn.Mod
 def _adversary(
     module: nn.Module, signals: Signals, length: int, training: CodecTraining, device: torch.device
 ) -> nn.Module:
-    """An untrained adversary; how it starts follows from the seed, whatever was drawn before."""
+    """An untrained adversary; how it starts follows from the seed, whatever was drawn before.
+
+    Raises:
+        RecipeError: if it cannot take clips of this shape.
+    """
     torch.manual_seed(int(random.fold(torch.tensor(training.seed), "adversary")))
-    return module.adversary((length, *signals.data.shape[1:])).to(device)
+    try:
+        return module.adversary((length, *signals.data.shape[1:])).to(device)
+    except ValueError as error:
+        raise RecipeError(f"codec_training: {error}") from error
 
 
 def _stage(

@@ -182,10 +182,14 @@ def test_a_perceptual_network_that_is_not_installed_is_left_out_and_said_so(medi
     run = lambda wanted, out: train_codec(wanted, host, "slow", media, tmp_path / out, console=Console(file=told))
     assert run(asked, "without")
     assert "trained without the perceptual term: perceptual 'missing'" in told.getvalue()
-    with pytest.raises(PluginError, match="no perceptual named 'mising'; did you mean 'missing'"):
-        run(recipe(perceptual=Component("mising")), "unknown")
     with pytest.raises(RecipeError, match="training_loss of PairCodec takes no perceptual network"):
         run(recipe(steps=1, perceptual=Component("sum")), "refused")
+    monkeypatch.setattr(fakes, "NothingOfThisName", fakes.SumPerceptual, raising=False)
+    monkeypatch.setattr(fakes.PairCodec, "training_loss", lambda self, signal, keys, *, perceptual: {})
+    with pytest.raises(CheckpointError, match='another perceptual: perceptual is "not installed", expected'):
+        run(asked, "without")
+    with pytest.raises(PluginError, match="no perceptual named 'mising'; did you mean 'missing'"):
+        run(recipe(perceptual=Component("mising")), "unknown")
 
 
 def test_reconstructions_are_logged_as_pictures_and_sounds():

@@ -1,0 +1,158 @@
+"""What a codec loses: a file's signal beside what is left of it after encoding and decoding.
+
+    (1) PSNR    −10 log10 mean (x − x̂)²                                      video, in decibels
+    (2) SSIM    structural similarity, mean over frames (Wang et al. 2004)    video, 1 where nothing is lost
+    (3) SI-SDR  10 log10 ( |a x|² / |a x − x̂|² ),  a = ⟨x, x̂⟩ / |x|²        sound, in decibels (arXiv:1811.02508)
+
+These are torchmetrics'. To them come the numbers that the codec itself reports (``reconstruction_quality``), such as
+SoundStream's multi-scale mel distance.
+"""
+
+from collections.abc import Mapping
+from fractions import Fraction
+from pathlib import Path
+
+import attrs
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from mmseqdiff.data.media import write_clip
+from mmseqdiff.errors import CheckpointError, UserError
+from mmseqdiff.host import Host
+from mmseqdiff.modality import Modality
+from mmseqdiff.protocols import MediaFormat
+from mmseqdiff.recipe import Component
+from mmseqdiff.train import checkpoint
+from mmseqdiff.train.codec import load_codec
+
+__all__ = ["Reconstruction", "load_modality", "measure", "reconstruct", "write_beside"]
+
+
+@attrs.frozen(eq=False)
+class Reconstruction:
+    """A signal and what its codec made of it.
+
+    Attributes:
+        signal: ``(time, …)``, cropped to the reconstruction's length.
+        reconstruction: of the same shape.
+        format: of both.
+        quality: named numbers, by :func:`measure`.
+    """
+
+    signal: Float[Tensor, "time ..."]
+    reconstruction: Float[Tensor, "time ..."]
+    format: MediaFormat
+    quality: Mapping[str, float]
+
+
+def load_modality(host: Host, folder: Path, device: str = "cpu") -> tuple[str, Modality]:
+    """The modality of a codec that was trained into a folder, by name, with the codec's weights.
+
+    Raises:
+        CheckpointError: if the folder holds no codec, or a damaged one.
+        PluginError: if its plugin is missing.
+    """
+    manifest = checkpoint.read_manifest(folder)
+    try:
+        name, component = manifest["modality"], dict(manifest["component"])
+        parts = Component(component.pop("name"), component)
+    except (KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(f"{folder / 'manifest.json'} does not say what codec this is: {error}") from error
+    modality = parts.build(host, "modality")
+    load_codec(modality.codec, folder)
+    modality.codec.to(device).eval().requires_grad_(False)
+    return name, modality
+
+
+def reconstruct(
+    modality: Modality, path: Path, start: Fraction, seconds: Fraction, device: str = "cpu"
+) -> Reconstruction:
+    """Encodes and decodes a stretch of a file, as long as the codec can take of it.
+
+    Args:
+        modality: with a trained codec.
+        path: a media file.
+        start: where in the file, in seconds.
+        seconds: at most so many.
+        device: where the codec is.
+
+    Raises:
+        MediaError: if the file cannot give it.
+        UserError: if what there is of it is too short for the codec, or torchmetrics is not installed.
+    """
+    format, codec = modality.format, modality.codec
+    _torchmetrics()  # before the work, not after it
+    length = _fitting(modality, format.shape(min(seconds, format.duration(path) - start))[0], path)
+    signal = format.read(path, start, length / format.rate)
+    with torch.no_grad():
+        reconstruction = codec.decode(codec.encode(signal[None].to(device)))[0].cpu()
+    signal = signal[: len(reconstruction)]
+    quality = measure(format, signal, reconstruction)
+    if hasattr(codec, "reconstruction_quality"):
+        own = codec.reconstruction_quality(signal[None].to(device), reconstruction[None].to(device))
+        quality = {**{name: float(value.mean()) for name, value in own.items()}, **quality}
+    return Reconstruction(signal, reconstruction, format, quality)
+
+
+def _fitting(modality: Modality, longest: int, path: Path) -> int:
+    """The longest length up to ``longest`` that the codec takes."""
+    for length in range(longest, 0, -1):
+        try:
+            modality.codec.segments(length)
+        except ValueError:
+            continue
+        return length
+    raise UserError(f"{path}: {max(longest, 0)} frames or samples from there on are too short for the codec")
+
+
+def measure(
+    format: MediaFormat, signal: Float[Tensor, "time ..."], reconstruction: Float[Tensor, "time ..."]
+) -> dict[str, float]:
+    """Eq. (1) and (2) of video, Eq. (3) of sound; nothing of a signal that is neither.
+
+    Raises:
+        UserError: if torchmetrics is not installed.
+    """
+    image, audio = _torchmetrics()
+    if format.stream == "video":
+        pictures = reconstruction.movedim(-1, 1), signal.movedim(-1, 1)
+        return {
+            "psnr": float(image.peak_signal_noise_ratio(*pictures, data_range=1.0)),
+            "ssim": float(image.structural_similarity_index_measure(*pictures, data_range=1.0)),
+        }
+    if format.stream == "audio":
+        ratio = audio.scale_invariant_signal_distortion_ratio(reconstruction, signal, zero_mean=True)
+        return {"si_sdr": float(ratio)}
+    return {}
+
+
+def _torchmetrics():
+    try:
+        from torchmetrics.functional import audio, image
+    except ImportError as error:
+        raise UserError(
+            f"reconstructions are measured with torchmetrics, which cannot be imported ({error}): pip install torchmetrics"
+        ) from error
+    return image, audio
+
+
+def write_beside(path: Path, reconstructions: Mapping[str, Reconstruction]) -> list[Path]:
+    """Writes inputs beside reconstructions: of video the input to the left in one picture; of sound the reconstruction,
+    and the input into ``<name>.input<suffix>``.
+
+    Returns:
+        The files written.
+
+    Raises:
+        MediaError: if one cannot be written.
+    """
+    shown, heard = {}, {}
+    for name, each in reconstructions.items():
+        if each.format.stream == "video":
+            shown[name] = torch.cat([each.signal, each.reconstruction], dim=2)
+        else:
+            shown[name], heard[name] = each.reconstruction, each.signal
+    formats = {name: each.format for name, each in reconstructions.items()}
+    files = write_clip(path, shown, formats)
+    return files + (write_clip(path.with_stem(f"{path.stem}.input"), heard, formats) if heard else [])

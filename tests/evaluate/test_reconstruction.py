@@ -1,0 +1,157 @@
+"""What `mmseqdiff reconstruct` measures and writes."""
+
+import json
+import math
+import sys
+from fractions import Fraction
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mmseqdiff import cli, random
+from mmseqdiff.data.audio import AudioFormat
+from mmseqdiff.data.media import write_clip
+from mmseqdiff.data.video import VideoFormat
+from mmseqdiff.evaluate.reconstruction import Reconstruction, measure, write_beside
+from mmseqdiff.train.codec import save_codec
+
+VIDEO, AUDIO = VideoFormat(rate=8, height=16, width=24), AudioFormat(rate=16000)
+COMPONENTS = {
+    "video": {
+        "name": "video",
+        "frame_rate": "8",
+        "height": 16,
+        "width": 24,
+        "codec": {"name": "magvit2", "channels": 4, "blocks": 1, "latent_channels": 3},
+    },
+    "audio": {"name": "audio", "codec": {"name": "soundstream", "channels": 2, "latent_channels": 3}},
+}
+
+
+@pytest.fixture(autouse=True)
+def _torchmetrics(request):
+    if "without" not in request.node.name:
+        pytest.importorskip("torchmetrics")
+
+
+def pictures(frames=3, seed=0):
+    return torch.rand(frames, 16, 24, 3, generator=torch.Generator().manual_seed(seed))
+
+
+@given(error=st.floats(1e-3, 0.3))
+def test_a_constant_error_has_the_decibels_of_its_square(error):
+    x = pictures() * 0.5
+    assert measure(VIDEO, x, x + error)["psnr"] == pytest.approx(-20 * math.log10(error), abs=1e-3)
+
+
+def test_similarity_of_flat_pictures_is_that_of_their_brightness():
+    """Where nothing varies, the structure's part is 1: (2 a b + c) / (a² + b² + c), c = 0.01²."""
+    a, b = 0.3, 0.6
+    found = measure(VIDEO, torch.full((2, 16, 24, 3), a), torch.full((2, 16, 24, 3), b))["ssim"]
+    assert found == pytest.approx(
+        (2 * a * b + 1e-4) / (a * a + b * b + 1e-4), abs=1e-3
+    )  # it is computed in float32, as a difference of squares
+    x = pictures()
+    assert measure(VIDEO, x, x)["ssim"] == pytest.approx(1, abs=1e-5)
+    assert measure(VIDEO, x, pictures(seed=1))["ssim"] < 0.5
+
+
+@given(gain=st.floats(0.2, 5), decibels=st.floats(-10, 30))
+def test_distortion_knows_no_gain(gain, decibels):
+    x, noise = random.normal(random.example_keys(0, range(2)), "sound", (4000,), torch.float64)
+    x, noise = x - x.mean(), noise - noise.mean()
+    noise = noise - x * (noise @ x) / (x @ x)
+    noise = noise * x.norm() / noise.norm() * 10 ** (-decibels / 20)
+    assert measure(AUDIO, x, gain * (x + noise))["si_sdr"] == pytest.approx(decibels, abs=1e-3)
+
+
+def test_input_is_left_and_reconstruction_right_and_sounds_are_two_files(tmp_path):
+    x, y = pictures(8), pictures(8, seed=1)
+    sound = 0.1 * random.normal(random.example_keys(0, range(2)), "sound", (16000,))
+    found = {"video": Reconstruction(x, y, VIDEO, {}), "audio": Reconstruction(sound[0], sound[1], AUDIO, {})}
+    files = write_beside(tmp_path / "both.mkv", found)
+    assert [file.name for file in files] == ["both.mkv", "both.input.mkv"]
+    wide = VideoFormat(rate=8, height=16, width=48).read(files[0], Fraction(0), Fraction(1))
+    torch.testing.assert_close(wide, torch.cat([x, y], dim=2), rtol=0, atol=3e-3)
+    for file, expected in zip(files, reversed(sound)):
+        torch.testing.assert_close(AUDIO.read(file, Fraction(0), Fraction(1)), expected, rtol=0, atol=1e-4)
+
+
+@pytest.fixture
+def codecs(host, tmp_path):
+    torch.manual_seed(0)
+    folders = []
+    for name, component in COMPONENTS.items():
+        parameters = {key: value for key, value in component.items() if key != "name"}
+        codec = host.build("modality", component["name"], **parameters).codec
+        save_codec(codec, tmp_path / name, {"modality": name, "component": component})
+        folders.append(tmp_path / name)
+    return folders
+
+
+@pytest.fixture
+def clip(tmp_path):
+    """1.75 s: 14 frames, of which the codec takes 13."""
+    sound = 0.1 * random.normal(random.example_keys(0, range(1)), "sound", (28000,))[0]
+    write_clip(tmp_path / "clip.mkv", {"video": pictures(14), "audio": sound}, {"video": VIDEO, "audio": AUDIO})
+    return tmp_path / "clip.mkv"
+
+
+def run(monkeypatch, capsys, *words):
+    monkeypatch.setattr(sys, "argv", ["mmseqdiff", "reconstruct", *map(str, words)])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    return ended.value.code or 0, capsys.readouterr()
+
+
+def test_the_command_writes_both_codecs_reconstructions_and_their_numbers(codecs, clip, tmp_path, monkeypatch, capsys):
+    words = (clip, tmp_path / "out.mkv", "--codec", codecs[0], "--codec", codecs[1])
+    code, output = run(monkeypatch, capsys, *words, "--json")
+    assert code == 0
+    quality = json.loads(output.out)
+    assert set(quality["video"]) == {"psnr", "ssim"}
+    assert set(quality["audio"]) == {"mel", "si_sdr"}
+    wide = VideoFormat(rate=8, height=16, width=48)
+    assert round(wide.duration(tmp_path / "out.mkv") * 8) == 13
+    first = Fraction(0), Fraction(1)
+    torch.testing.assert_close(
+        wide.read(tmp_path / "out.mkv", *first)[:, :, :24], VIDEO.read(clip, *first), rtol=0, atol=3e-3
+    )
+    code, output = run(monkeypatch, capsys, *words, "--seconds", 1)
+    assert code == 0
+    assert "video, 1.125 s" not in output.out
+    assert "video, 0.625 s: psnr" in output.out, "5 of 8 frames"
+    assert "audio, 1 s: mel" in output.out
+
+
+def test_a_models_codecs_are_all_tried(clip, tmp_path, monkeypatch, capsys):
+    words = (clip, tmp_path / "out.mp4", "--model", "avdit-demo", "--seconds", 1, "--json")
+    code, output = run(monkeypatch, capsys, *words)
+    assert code == 0
+    assert list(json.loads(output.out)) == ["video", "audio"]
+    assert sorted(path.name for path in tmp_path.glob("out*")) == ["out.input.mp4", "out.mp4"]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ((), "either --codec FOLDER, once or more, or --model RUN"),
+        (("--codec", "nowhere"), "nowhere is no checkpoint"),
+        (("--codec", 1, "--start", "1.75"), "too short for the codec"),
+    ],
+)
+def test_what_cannot_be_done_is_said(codecs, clip, tmp_path, monkeypatch, capsys, words, message):
+    words = [codecs[word] if isinstance(word, int) else word for word in words]
+    code, output = run(monkeypatch, capsys, clip, tmp_path / "out.mkv", *words)
+    assert code == 2
+    assert message in output.err
+
+
+def test_without_torchmetrics_it_says_what_to_install(codecs, clip, tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "torchmetrics.functional", None)
+    code, output = run(monkeypatch, capsys, clip, tmp_path / "out.mkv", "--codec", codecs[0])
+    assert code == 2
+    assert "pip install torchmetrics" in output.err
+    assert not (tmp_path / "out.mkv").exists()
