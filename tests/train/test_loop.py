@@ -290,3 +290,11 @@ def test_a_term_that_begins_later_is_the_mean_of_what_was_measured():
     early = Table.of_means({"a": torch.tensor(1.0)}, 2)
     late = Table.of_means({"b": torch.tensor(5.0), "a": torch.tensor(4.0)}, 4)
     assert (early + late).means() == {"a": 3.0, "b": 5.0} == (late + early).means()
+
+
+def test_the_adversary_has_its_own_rate(tmp_path):
+    """Adam's first step is the rate itself, whatever the gradient; it begins at step 2, the warm-up's end."""
+    run = duel(tmp_path, attrs.evolve(PLAN, steps=3), dropout=0.0)
+    run.run()
+    moves = [(a - b).abs().max().item() for a, b in zip(run.adversary.parameters(), Fit().parameters())]
+    assert moves == pytest.approx([0.5 * 0.05] * len(moves), rel=1e-3)
