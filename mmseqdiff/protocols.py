@@ -338,7 +338,8 @@ class MediaFormat(Protocol):
     """What a modality's signal is outside the model: a shape, a rate, and a way into and out of files.
 
     A signal is a float32 tensor ``(time, …)``: video ``(frames, height, width, 3)`` in [0, 1], audio ``(samples,)`` in
-    [−1, 1].
+    [−1, 1], anything discrete ``(steps, symbols)``: one-hot, and all zero where nothing is known. A format of something
+    discrete may have ``symbols``, a tuple of their names, for whoever shows them.
     """
 
     stream: str | None

@@ -20,16 +20,19 @@ def demo(
     clips: Annotated[
         str, typer.Option(help="A folder of media files, or a data set that a plugin ships.")
     ] = "demo-clips",
+    task: Annotated[
+        list[str] | None, typer.Option(help="What to show, as `generate` takes it; the paper's five by default.")
+    ] = None,
     num: Annotated[int, typer.Option(help="Clips shown per task.")] = 4,
     steps: Annotated[int | None, typer.Option(help="Sampling steps; the recipe's if not given.")] = None,
     training_seconds: Annotated[float, typer.Option(help="How long to train on; 0 for not at all.")] = 60.0,
     seed: Annotated[int, typer.Option(help="The samples follow from it.")] = 0,
     device: Annotated[str, typer.Option(help="Where to run: cpu, cuda …")] = "cpu",
 ) -> None:
-    """Generate joint, a2v, v2a, continue and inpaint clips, train for a minute, and write OUT/index.html."""
+    """Generate clips for every task, train for a minute, and write OUT/index.html."""
     from fractions import Fraction
 
-    from mmseqdiff.demo.run import Demo
+    from mmseqdiff.demo.run import TASKS, Demo
     from mmseqdiff.errors import UserError
     from mmseqdiff.host import load_plugins
     from mmseqdiff.pipeline import find_model, load
@@ -48,6 +51,7 @@ def demo(
         out=out,
         video=video,
         start=Fraction(str(start)),
+        tasks=tuple(task or TASKS),
         num=num,
         steps=steps,
         training_seconds=training_seconds,

@@ -16,8 +16,8 @@ def encode(
     codec: Annotated[
         list[str] | None,
         typer.Option(
-            help="MODALITY=FOLDER of a codec, trained or pretrained; once per modality, but for pretrained codecs whose "
-            "model the recipe names."
+            help="MODALITY=FOLDER of a codec, trained or pretrained; once per modality, but for codecs without "
+            "weights and for pretrained ones whose model the recipe names."
         ),
     ] = None,
     set_: Annotated[list[str] | None, typer.Option("--set", help="Overrides the recipe: path.to.field=value.")] = None,

@@ -38,7 +38,7 @@ def write_clip(path: Path, signals: Mapping[str, Tensor], formats: Mapping[str, 
 
     Args:
         path: the file.
-        signals: modality → signal ``(time, …)``.
+        signals: modality → signal ``(time, …)``; sound may have two channels, ``(time, 2)``.
         formats: modality → format, at least for each of ``signals``.
 
     Returns:
@@ -75,7 +75,9 @@ def clip_writer(path: Path, formats: Mapping[str, MediaFormat]) -> Iterator["Cli
         able = ", ".join(suffix for suffix, known in _CODECS.items() if kinds <= known.keys())
         raise MediaError(f"{path}: cannot write {' and '.join(sorted(kinds))} to {path.suffix!r}; use one of {able}")
     if kinds:
-        with replacing(path, MediaError) as temporary, av.open(str(temporary), "w") as container:
+        # Without a date and random identifiers the same signals make the same file, as far as the codecs do.
+        options = {"fflags": "+bitexact"}
+        with replacing(path, MediaError) as temporary, av.open(str(temporary), "w", options=options) as container:
             writer = ClipWriter(formats, codecs, container)
             yield writer
             writer.flush()
@@ -109,7 +111,7 @@ class ClipWriter:
     _written: Counter[str] = attrs.field(factory=Counter)
 
     def write(self, signals: Mapping[str, Tensor]) -> None:
-        """The next piece of every modality: ``(time, …)``."""
+        """The next piece of every modality: ``(time, …)``; sound may have two channels, ``(time, 2)``."""
         streamed = {name: signal for name, signal in signals.items() if self.formats[name].stream is not None}
         for name in signals.keys() - streamed.keys():
             self.beside.setdefault(name, []).append(signals[name])
@@ -161,21 +163,21 @@ def _pictures(
         yield frame
 
 
-def _audio_stream(container, codec: str, rate: Fraction, signal: Float[Tensor, " time"]):
-    stream = container.add_stream(codec, rate=int(rate), layout="mono")
+def _audio_stream(container, codec: str, rate: Fraction, signal: Float[Tensor, "time ..."]):
+    stream = container.add_stream(codec, rate=int(rate), layout="mono" if signal.ndim == 1 else "stereo")
     if codec == "aac":
         stream.bit_rate = min(192_000, 6 * int(rate))
     return stream
 
 
-def _sounds(codec: str, rate: Fraction, signal: Float[Tensor, " time"], first: int) -> Iterator[av.AudioFrame]:
+def _sounds(codec: str, rate: Fraction, signal: Float[Tensor, "time ..."], first: int) -> Iterator[av.AudioFrame]:
     if len(signal) == 0:
         return
-    samples = signal.detach().cpu().clamp(-1, 1).to(torch.float32).numpy()
+    samples = signal.detach().cpu().clamp(-1, 1).to(torch.float32).reshape(len(signal), -1).numpy()
     if codec == "aac":
-        values, format = samples, "fltp"
+        values, format = np.ascontiguousarray(samples.T), "fltp"
     else:
-        values, format = (samples * 32767).round().astype(np.int16), "s16"
-    frame = av.AudioFrame.from_ndarray(values[None], format=format, layout="mono")
+        values, format = (samples * 32767).round().astype(np.int16).reshape(1, -1), "s16"
+    frame = av.AudioFrame.from_ndarray(values, format=format, layout="mono" if signal.ndim == 1 else "stereo")
     frame.sample_rate, frame.pts, frame.time_base = int(rate), first, 1 / rate
     yield frame

@@ -33,10 +33,11 @@ def make_example(
     if any(part.any() for part in comparison.given.values()):
         shown = {"given": _given_alone(comparison), **shown, "original": comparison.real}
     players = []
+    formats = {name: modality.format for name, modality in pipeline.assembly.modalities.items()}
+    symbols = {name: getattr(media, "symbols", ()) for name, media in formats.items()}
     for kind, signals in shown.items():
-        formats = {name: modality.format for name, modality in pipeline.assembly.modalities.items()}
         file = write_clip(out / f"{stem}-{kind}.mp4", signals, formats)[0]
-        strips = tuple(strip(name, signal, comparison.given[name]) for name, signal in signals.items())
+        strips = tuple(strip(name, signal, comparison.given[name], symbols[name]) for name, signal in signals.items())
         absent = tuple(name for name, part in comparison.given.items() if kind == "given" and not part.any())
         players.append(Player(kind, file.name, strips, absent))
     return Example(title, tuple(players), _measure(pipeline, comparison, other))

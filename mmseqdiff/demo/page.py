@@ -1,5 +1,6 @@
 """The demonstration's page: plain data in, one ``index.html`` out that opens from disk and needs nothing from outside."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import attrs
@@ -19,12 +20,23 @@ BARS = 68
 
 @attrs.frozen
 class Bar:
-    """A stretch of a strip, in percent of its width and height."""
+    """A stretch of a strip, in percent of its width and height.
+
+    Attributes:
+        left: where it starts.
+        width: how long it is.
+        height: how high it is.
+        given: whether it is given.
+        middle: of its height.
+        label: what it stands for.
+    """
 
     left: float
     width: float
     height: float
     given: bool
+    middle: float = 50.0
+    label: str = ""
 
 
 @attrs.frozen
@@ -33,7 +45,8 @@ class Strip:
 
     Attributes:
         modality: its name.
-        bars: pictures have one for each, all of one height; sounds show how loud they are.
+        bars: pictures have one for each, all of one height; sounds show how loud they are; a discrete signal has a lane for
+            each of its symbols.
     """
 
     modality: str
@@ -147,20 +160,36 @@ class Page:
     training: Training | None
 
 
-def strip(modality: str, signal: Tensor, given: Bool[Tensor, " time"]) -> Strip:
-    """The strip of a signal ``(time, …)``: a bar for each frame, or for the loudness of a stretch of samples."""
+def strip(modality: str, signal: Tensor, given: Bool[Tensor, " time"], symbols: Sequence[str] = ()) -> Strip:
+    """The strip of a signal ``(time, …)``: a bar for each frame, or for the loudness of a stretch of samples.
+
+    A discrete signal ``(time, symbols)``, one-hot, shows every symbol in a lane of its own, and none where it is zero.
+    """
     count = min(BARS, len(signal))
     edges = [round(n * len(signal) / count) for n in range(count + 1)]
-    heights = [100.0] * count
-    if signal.ndim == 1:
+    heights, middles, labels = [100.0] * count, [50.0] * count, [""] * count
+    if symbols:
+        shown = [signal[a] for a in edges[:-1]]
+        which = [int(step.argmax()) for step in shown]
+        heights = [100 / len(symbols) if step.any() else 0.0 for step in shown]
+        middles = [100 * (k + 0.5) / len(symbols) for k in which]
+        labels = [symbols[k] for k in which]
+    elif signal.ndim == 1:
         loudness = torch.stack([signal[a:b].square().mean().sqrt() for a, b in zip(edges[:-1], edges[1:])])
         heights = (6 + 94 * loudness / loudness.max().clamp(min=1e-3)).tolist()
     shares = [100 * edge / len(signal) for edge in edges]
     return Strip(
         modality,
         tuple(
-            Bar(round(left, 3), round(right - left, 3), round(height, 1), bool(given[(a + b) // 2]))
-            for left, right, height, a, b in zip(shares[:-1], shares[1:], heights, edges[:-1], edges[1:])
+            Bar(
+                round(shares[n], 3),
+                round(shares[n + 1] - shares[n], 3),
+                round(heights[n], 1),
+                bool(given[(edges[n] + edges[n + 1]) // 2]),
+                round(middles[n], 1),
+                labels[n],
+            )
+            for n in range(count)
         ),
     )
 

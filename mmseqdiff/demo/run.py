@@ -1,5 +1,6 @@
 """Runs the demonstration: every task, a minute of training, and the page that shows them."""
 
+import re
 import time
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
@@ -30,7 +31,7 @@ TASKS: Mapping[str, tuple[str, str]] = {
     "continue": ("Continuation", "The first 0.625 s of picture and sound are given, and the clip goes on from there."),
     "inpaint": ("Inpainting", "The beginning and the end are given, and the 1.5 s between them are filled in."),
 }
-"""What is shown: task → title and text."""
+"""What is shown unless told otherwise: task → title and text. Others have their plugin's summary for a text."""
 
 
 @attrs.frozen(eq=False, kw_only=True)
@@ -44,6 +45,7 @@ class Demo:
         out: gets the media, the pictures and ``index.html``.
         video: a file of the user's, to generate from as well.
         start: where in it the clip starts, in seconds.
+        tasks: what to show, each as :func:`mmseqdiff.pipeline.build_task` takes it.
         num: how many of the clips are generated from and shown, at least 2; all are measured and trained on.
         steps: sampling steps; the recipe's where None.
         training_seconds: how long to train; 0 for not at all.
@@ -57,6 +59,7 @@ class Demo:
     out: Path
     video: Path | None = None
     start: Fraction = Fraction(0)
+    tasks: Sequence[str] = tuple(TASKS)
     num: int = attrs.field(default=4, validator=attrs.validators.ge(2))
     steps: int | None = None
     training_seconds: float = 60.0
@@ -78,7 +81,7 @@ class Demo:
         except OSError as error:
             raise MediaError(f"{self.out} cannot hold the page: {error.strerror or error}") from None
         z0 = encode_clips(self.pipeline, real)
-        sections = tuple(self._section(name, real, own, z0) for name in TASKS)
+        sections = tuple(self._section(name, real, own, z0) for name in self.tasks)
         training = self._training() if self.training_seconds else None
         path = self.out / "index.html"
         write_page(Page(self._facts(len(real)), sections, training), path)
@@ -100,7 +103,8 @@ class Demo:
         """Runs one task."""
         task = build_task(self.pipeline.assembly.host, name)
         plan = self.pipeline.plan(task, steps=self.steps)
-        draw_plan(plan, self.out / f"{name}-plan.png")
+        stem = re.sub(r"[^\w-]+", "_", name)
+        draw_plan(plan, self.out / f"{stem}-plan.png")
         given = [modality for modality, row in plan.layout.split(plan.given).items() if row.any()]
         shown = [*real[: self.num], *own] if given else real[: self.num]
 
@@ -119,25 +123,38 @@ class Demo:
         for n, (clip, comparison) in enumerate(zip(shown, made)):
             title = f"your file: {clip.file.name}" if clip in own else clip.file.name if given else f"sample {n + 1}"
             other = made[(n + 1) % min(self.num, len(real))]  # never the user's
-            examples.append(make_example(self.pipeline, comparison, other, title, f"{name}-{n}", self.out))
+            examples.append(make_example(self.pipeline, comparison, other, title, f"{stem}-{n}", self.out))
         file = real[0].file
-        source = quote(str(file.relative_to(self.out) if file.is_relative_to(self.out) else file.name))
-        inputs = "".join(f" --{modality} {source}" for modality in given)
-        text = TASKS[name]
+        source = str(file.relative_to(self.out) if file.is_relative_to(self.out) else file.name)
+        inputs = "".join(
+            f" --{modality} {quote(source)}"
+            if modality in ("video", "audio")
+            else f" --input {quote(f'{modality}={source}')}"
+            for modality in given
+        )
+        title, text = self._words(name)
         return Section(
             task=name,
-            title=text[0],
-            text=text[1],
-            plan=f"{name}-plan.png",
+            title=title,
+            text=text,
+            plan=f"{stem}-plan.png",
             facts=(
                 f"{int(plan.given.sum())} of {int(plan.layout.valid.sum())} cells given",
                 f"{plan.steps} steps",
                 f"{seconds:.1f} s a clip",
             ),
-            command=f"mmseqdiff generate {name}{inputs} --steps {plan.steps} --out {name}.mp4",
+            command=f"mmseqdiff generate {quote(name)}{inputs} --steps {plan.steps} --out {stem}.mp4",
             finding=self._finding(task, real, z0) if given else "",
             examples=tuple(examples),
         )
+
+    def _words(self, name: str) -> tuple[str, str]:
+        """A task's title and text."""
+        if name in TASKS:
+            return TASKS[name]
+        known = {entry.name: entry.summary for entry in self.pipeline.assembly.host.registrations("task")}
+        kind = name.partition(":")[0]
+        return name.replace("_", " ").capitalize(), known.get(kind, "What is given is named by its stretches of time.")
 
     def _finding(self, task: Task, real: Sequence[RealClip], z0: Latents) -> str:
         """What the conditional losses over all clips say."""

@@ -43,8 +43,8 @@ def encode_to_store(
         recipe: says what a clip is.
         host: builds the modalities.
         folder: of media files.
-        codecs: modality → the folder of its codec; the weights are copied to ``OUT/codecs/<modality>``. A pretrained codec
-            whose ``model`` the recipe names needs none.
+        codecs: modality → the folder of its codec; the weights are copied to ``OUT/codecs/<modality>``. A codec
+            without weights, and a pretrained one whose ``model`` the recipe names, need none.
         out: the store.
         stride: seconds from one clip's start to the next; the clip's length where None.
         batch_size: clips encoded at once.
@@ -60,7 +60,8 @@ def encode_to_store(
     modalities = build_modalities(recipe, host, codecs)
     layout = layout_of(recipe, modalities)
     for name, modality in modalities.items():
-        if name not in codecs and not hasattr(modality.codec, "save_configuration"):
+        by_itself = hasattr(modality.codec, "save_configuration") or not modality.codec.state_dict()
+        if name not in codecs and not by_itself:
             raise StoreError(
                 f"no codec was named for {name!r}: pass --codec {name}=FOLDER, as `mmseqdiff train-codec` made it"
             )

@@ -231,3 +231,21 @@ def test_the_real_clip():
 def test_the_real_silent_clips(name):
     assert VIDEO.read(REAL / name, Fraction(1), Fraction(1)).std() > 0.05
     assert "has no audio track" in complaint(AUDIO, REAL / name)
+
+
+def test_sound_of_two_channels_is_written_and_read_as_their_mean(tmp_path):
+    time = torch.arange(16000) / 16000
+    sound = torch.stack([0.5 * torch.sin(2 * torch.pi * 440 * time), 0.3 * torch.sin(2 * torch.pi * 1000 * time)], 1)
+    for suffix, tolerance in ((".flac", 1e-4), (".mp4", 0.03)):
+        (path,) = write_clip(tmp_path / f"stereo{suffix}", {"audio": sound}, {"audio": AUDIO})
+        with av.open(str(path)) as container:
+            assert container.streams.audio[0].channels == 2
+        read = AUDIO.read(path, Fraction(1, 10), Fraction(8, 10))
+        torch.testing.assert_close(read, sound.mean(1)[1600:14400], atol=tolerance, rtol=0)
+
+
+def test_lossless_files_of_the_same_signals_are_the_same_files(tmp_path):
+    signals = {"video": torch.rand(3, 8, 8, 3), "audio": torch.rand(6000)}
+    formats = {"video": VideoFormat(8, 8, 8), "audio": AUDIO}
+    made = [write_clip(tmp_path / f"{n}.mkv", signals, formats)[0].read_bytes() for n in range(2)]
+    assert made[0] == made[1]

@@ -91,3 +91,12 @@ def test_a_sounds_bars_are_as_high_as_it_is_loud():
     assert heights[34:] == [100] * 34
     silent = strip("audio", torch.zeros(100), torch.zeros(100, dtype=torch.bool))
     assert {bar.height for bar in silent.bars} == {6}
+
+
+def test_a_discrete_signal_shows_each_symbol_in_a_lane_of_its_own():
+    signal = torch.tensor([[1.0, 0, 0], [0, 0, 1.0], [0, 0, 0]])
+    bars = strip("any", signal, torch.tensor([True, False, False]), ("a", "b", "c")).bars
+    assert [bar.height for bar in bars] == [33.3, 33.3, 0]
+    assert [bar.middle for bar in bars][:2] == [16.7, 83.3]
+    assert [bar.label for bar in bars][:2] == ["a", "c"]
+    assert [bar.given for bar in bars] == [True, False, False]
