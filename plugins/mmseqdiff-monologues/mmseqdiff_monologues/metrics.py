@@ -113,7 +113,7 @@ class MouthAlignment:
 class IdentityConsistency:
     """Is the person in the generated frames the person of the given frames?
 
-    Where no frame or every frame is given there is nothing to say.
+    Where no frame or every frame is given, or the real clip is no monologue, there is nothing to say.
 
     Attributes:
         video: name of the modality that shows the person.
@@ -129,7 +129,7 @@ class IdentityConsistency:
         distance between the parts of the picture that the colours take. ``distance``: the mean of the four colours'.
         """
         given = comparison.given.get(self.video)
-        if given is None or given.all() or not given.any():
+        if given is None or given.all() or not given.any() or not truth_path(comparison.file).exists():
             return {}
         generated, real = comparison.generated[self.video][~given], comparison.real[self.video][given]
         found, true = measure_palette(generated), measure_palette(real)

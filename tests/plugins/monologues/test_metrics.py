@@ -126,6 +126,7 @@ def test_identity_consistency_tells_people_apart(beside, lossy):
         beside(0, 0, frames=5)
     )
     assert IdentityConsistency()(beside(0, 0, frames=0)) == IdentityConsistency()(beside(0, 0, frames=17)) == {}
+    assert IdentityConsistency()(attrs.evolve(beside(0, 0, frames=5), file=Path("elsewhere.mp4"))) == {}
 
 
 def test_shape_tells_hair_styles_apart(beside):
