@@ -24,7 +24,7 @@ from mmseqdiff_vizdoom.actions import ACTIONS
 __all__ = ["BLOCKED", "LONGEST", "RUN_UP", "SHORTEST", "WEIGHTS", "Player", "choose"]
 
 WEIGHTS: Mapping[str, float] = MappingProxyType(
-    {"still": 0.1, "forward": 0.34, "backward": 0.1, "left": 0.18, "right": 0.18, "shoot": 0.1}
+    {"still": 0.08, "forward": 0.42, "backward": 0.1, "left": 0.15, "right": 0.15, "shoot": 0.1}
 )
 """Eq. (2)'s w. The most frequent action is ``mmseqdiff_vizdoom.metrics.MAJORITY``."""
 SHORTEST, LONGEST = 3, 9

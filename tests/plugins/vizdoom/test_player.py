@@ -45,5 +45,5 @@ def test_forward_is_what_a_free_player_does_most():
 
 
 def test_choices_go_by_weight():
-    names = [choose(("still", "forward"), (n + 0.5) / 440) for n in range(440)]
-    assert names.count("forward") == 340
+    names = [choose(("still", "forward"), (n + 0.5) / 500) for n in range(500)]
+    assert names.count("forward") == 420
