@@ -78,6 +78,15 @@ ELSEWHERE = {
     ("guidance", "autoguidance"): "tests/plugins/guidance/test_autoguidance.py",
     ("codec", "diffusers_video"): "tests/plugins/huggingface/test_video.py",
     ("codec", "transformers_audio"): "tests/plugins/huggingface/test_audio.py",
+    **dict.fromkeys(
+        [("task", "world_model"), ("task", "inverse_dynamics"), ("task", "behaviour")],
+        "tests/plugins/vizdoom/test_tasks.py",
+    ),
+    **dict.fromkeys([("modality", "actions"), ("codec", "one_hot")], "tests/plugins/vizdoom/test_actions.py"),
+    **dict.fromkeys(
+        [("metric", "inverse_dynamics"), ("metric", "behaviour"), ("metric", "prediction_error")],
+        "tests/plugins/vizdoom/test_metrics.py",
+    ),
     ("metric", "mouth_alignment"): "tests/plugins/monologues/test_metrics.py",
 }
 """Plugins that need a trained model, or clips of their own; their tests subclass the contract themselves."""

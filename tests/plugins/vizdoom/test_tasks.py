@@ -10,7 +10,7 @@ from mmseqdiff_vizdoom.tasks import behaviour, inverse_dynamics, world_model
 
 from mmseqdiff.assembly import build_modalities, layout_of
 from mmseqdiff.layout import Layout, Track, uniform_edges
-from mmseqdiff.testing import laws
+from mmseqdiff.testing import TaskContract
 from mmseqdiff.testing.strategies import layouts
 from mmseqdiff.train.denoiser import usual_tasks
 
@@ -49,9 +49,8 @@ def test_law_12_given_cells_lie_in_what_may_be_read(layout, length):
         with pytest.raises(ValueError, match="part of the clip"):
             world_model(last, length).known(layout)
         return
-    laws.check_task(world_model(last, length), layout)
-    laws.check_task(inverse_dynamics("video", last), layout)
-    laws.check_task(behaviour("video", last, length), layout)
+    for task in (world_model(last, length), inverse_dynamics("video", last), behaviour("video", last, length)):
+        TaskContract.of(lambda task=task: task)().check(layout=layout)
 
 
 def test_models_without_actions_do_not_have_them(host, layout):
