@@ -13,7 +13,8 @@ __all__ = ["reconstruct"]
 def reconstruct(
     file: Annotated[Path, typer.Argument(metavar="IN", help="A media file.")],
     out: Annotated[
-        Path, typer.Argument(help="The file to write: .mp4, .mov, or .mkv (lossless); .wav for sound alone.")
+        Path,
+        typer.Argument(metavar="OUT", help="The file to write: .mp4, .mov, or .mkv (lossless); .wav for sound alone."),
     ],
     codec: Annotated[list[Path] | None, typer.Option(help="The folder of a trained codec; may be repeated.")] = None,
     model: Annotated[str | None, typer.Option(help="All codecs of a run's folder, or of a shipped model.")] = None,
