@@ -55,7 +55,7 @@ class CausalConv(nn.Conv3d):
         return super().forward(x).movedim(1, -1)
 
     def _conv_forward(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        # On CPU PyTorch (2.13) gives a single small video to a fallback, 2 to 14 times slower than oneDNN, which it takes for two.
+        # On CPU PyTorch (2.13) gives a single small video to a fallback, up to 14 times slower than oneDNN, which it takes for two.
         if len(x) == 1 and x.dtype == torch.float32 and x.device.type == "cpu" and _onednn(x):
             return torch.mkldnn_convolution(x, weight, bias, self.padding, self.stride, self.dilation, self.groups)
         return super()._conv_forward(x, weight, bias)
