@@ -29,6 +29,7 @@ __all__ = ["COMPETITORS", "KINDS", "Contender", "Size", "bench_codec", "build"]
 
 OURS = {"video": "magvit2", "audio": "soundstream"}
 KINDS = tuple(OURS)
+"""What there are codecs of."""
 COMPETITORS = {
     "video": {"diffusers AutoencoderKLMagvit": "diffusers", "magvit2-pytorch": "magvit2_pytorch"},
     "audio": {"transformers EnCodec": "transformers"},

@@ -14,7 +14,12 @@ from mmseqdiff.values import closest
 
 __all__ = ["FAILS", "HOLDS", "NOT_APPLICABLE", "Verdict", "contract_of", "find", "verdict_of", "verdicts"]
 
-HOLDS, FAILS, NOT_APPLICABLE = "holds", "fails", "not applicable"
+HOLDS = "holds"
+"""In every example that was tried."""
+FAILS = "fails"
+"""In some example."""
+NOT_APPLICABLE = "not applicable"
+"""It has nothing to say of this plugin."""
 
 
 @attrs.frozen

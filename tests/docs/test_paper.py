@@ -69,4 +69,4 @@ def test_every_object_is_there(module, name):
 @pytest.mark.parametrize(("path", "name"), TESTS, ids=lambda part: part)
 def test_every_test_is_there(path, name):
     text = (ROOT / path).read_text(encoding="utf-8")
-    assert not name or re.search(rf"^def {name}\b", text, re.MULTILINE)
+    assert not name or re.search(rf"^(?:def|class) {name}\b", text, re.MULTILINE)

@@ -87,6 +87,7 @@ ELSEWHERE = {
         [("metric", "inverse_dynamics"), ("metric", "behaviour"), ("metric", "prediction_error")],
         "tests/plugins/vizdoom/test_metrics.py",
     ),
+    ("metric", "identity_consistency"): "tests/plugins/monologues/test_metrics.py",
     ("metric", "mouth_alignment"): "tests/plugins/monologues/test_metrics.py",
 }
 """Plugins that need a trained model, or clips of their own; their tests subclass the contract themselves."""

@@ -143,7 +143,7 @@ class SamplerContract(SamplerRuns):
         t_, s_ = data.draw(steps(layout, schedule.num_levels))
         kept = torch.tensor(data.draw(st.lists(st.booleans(), min_size=layout.N, max_size=layout.N)))
         kept = kept & layout.valid
-        kept[0, 0] = True
+        kept[*data.draw(st.sampled_from(layout.valid.nonzero().tolist()))] = True
         mixed = {name: torch.where(expand(own[None], z[name]), z[name], other[name])
                  for name, own in layout.split(kept).items()}  # fmt: skip
 

@@ -25,6 +25,7 @@ from mmseqdiff_vizdoom.game import HEIGHT, SAMPLE_RATE, STEP_RATE, WIDTH, Play, 
 __all__ = ["SPLITS", "VizDoom"]
 
 SPLITS = ("train", "held_out")
+"""Recordings of one have no seed of the other's."""
 FORMATS = {
     "video": VideoFormat(STEP_RATE, HEIGHT, WIDTH),
     "audio": AudioFormat(SAMPLE_RATE),

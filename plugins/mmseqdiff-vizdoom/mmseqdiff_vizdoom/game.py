@@ -38,7 +38,11 @@ TICS = 4
 STEP_RATE = Fraction(35, TICS)
 """Steps, and pictures, a second."""
 SAMPLE_RATE = 22_050
-HEIGHT, WIDTH = 48, 64
+"""Samples a second, of each channel."""
+HEIGHT = 48
+"""Rows of a picture."""
+WIDTH = 64
+"""Columns of a picture."""
 WARM_UP = 24
 """Steps before the first that is recorded."""
 TURN = 1.5

@@ -27,9 +27,13 @@ WEIGHTS: Mapping[str, float] = MappingProxyType(
     {"still": 0.08, "forward": 0.42, "backward": 0.1, "left": 0.15, "right": 0.15, "shoot": 0.1}
 )
 """Eq. (2)'s w. The most frequent action is ``mmseqdiff_vizdoom.metrics.MAJORITY``."""
-SHORTEST, LONGEST = 3, 9
-"""Steps that an action is held."""
-RUN_UP, BLOCKED = 2, 8.0
+SHORTEST = 3
+"""Steps that an action is held at least."""
+LONGEST = 9
+"""Steps that an action is held at most."""
+RUN_UP = 2
+"""Steps forward after which a player that is not held up has gained speed."""
+BLOCKED = 8.0
 """A step forward that takes the player less far than this, in the map's units, ended against something. From standing, free
 steps take 7, 16, 22 … and 33 in the end."""
 

@@ -66,15 +66,31 @@ class PlayTask(Task):
 
 
 def world_model(actions: str = "actions", length: Fraction = BEGINNING) -> PlayTask:
-    """All actions are given, and the first ``length`` seconds of everything else: what is seen and heard from there on?"""
+    """All actions are given, and the first ``length`` seconds of everything else: what is seen and heard from there on?
+
+    Args:
+        actions: the modality of the actions.
+        length: in seconds.
+    """
     return PlayTask(needed=(actions,), whole=(actions,), begun=None, length=length)
 
 
 def inverse_dynamics(video: str = "video", actions: str = "actions") -> PlayTask:
-    """The whole picture is given: which actions were taken? Sound, where there is any, is generated along with them."""
+    """The whole picture is given: which actions were taken? Sound, where there is any, is generated along with them.
+
+    Args:
+        video: the modality of the picture.
+        actions: that of the actions.
+    """
     return PlayTask(needed=(video, actions), whole=(video,))
 
 
 def behaviour(video: str = "video", actions: str = "actions", length: Fraction = BEGINNING) -> PlayTask:
-    """The first ``length`` seconds of the picture are given: what does the player do, then and afterwards?"""
+    """The first ``length`` seconds of the picture are given: what does the player do, then and afterwards?
+
+    Args:
+        video: the modality of the picture.
+        actions: that of the actions.
+        length: in seconds.
+    """
     return PlayTask(needed=(video, actions), begun=(video,), length=length)

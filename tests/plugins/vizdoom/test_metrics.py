@@ -12,6 +12,7 @@ from mmseqdiff_vizdoom.metrics import MAJORITY, Behaviour, InverseDynamics, Pred
 from mmseqdiff_vizdoom.player import WEIGHTS
 
 from mmseqdiff.protocols import Comparison
+from mmseqdiff.testing import MetricContract
 
 RATE = Fraction(35, 4)
 
@@ -88,3 +89,30 @@ def test_the_majority_is_the_players(host):
     assert max(WEIGHTS, key=WEIGHTS.get) == MAJORITY
     for name in ("inverse_dynamics", "behaviour", "prediction_error"):
         assert callable(host.build("metric", name))
+
+
+class PlayMetric(MetricContract):
+    """What the laws of these metrics are tried with."""
+
+    def comparison(self, data):
+        steps = data.draw(st.integers(3, 6))
+        generated, real = (data.draw(st.lists(st.integers(0, 5), min_size=steps, max_size=steps)) for _ in "ab")
+        shown = data.draw(st.integers(1, steps))
+        return comparison(
+            generated, real, [n < shown for n in range(steps)], [False] * steps, seed=data.draw(st.integers(0, 9))
+        )
+
+
+class TestInverseDynamics(PlayMetric):
+    def build(self):
+        return InverseDynamics()
+
+
+class TestBehaviour(PlayMetric):
+    def build(self):
+        return Behaviour()
+
+
+class TestPredictionError(PlayMetric):
+    def build(self):
+        return PredictionError()
