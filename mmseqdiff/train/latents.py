@@ -20,9 +20,16 @@ __all__ = ["encode_to_store", "encoded_with"]
 
 
 def encoded_with(recipe: Recipe) -> dict[str, Any]:
-    """What of a recipe its latents depend on, in plain values: a store made with anything else is refused."""
-    values = recipe.to_dict()
-    return json.loads(json.dumps({key: values[key] for key in ("seconds", "modalities")}))
+    """What of a recipe its latents depend on, in plain values: a store made with anything else is refused.
+
+    The codecs are not in it: the store has their hashes, which hold wherever a codec was taken from.
+    """
+    values = json.loads(json.dumps(recipe.to_dict()))
+    modalities = {
+        name: {key: value for key, value in component.items() if key != "codec"}
+        for name, component in values["modalities"].items()
+    }
+    return {"seconds": values["seconds"], "modalities": modalities}
 
 
 def encode_to_store(

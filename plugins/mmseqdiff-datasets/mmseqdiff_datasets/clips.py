@@ -1,6 +1,7 @@
 """What all these sets have in common: video files that are cut into clips of one size, rate and length."""
 
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path, PurePosixPath
@@ -26,7 +27,7 @@ _COLUMNS = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
 
 
 @attrs.frozen(kw_only=True)
-class VideoClips:
+class VideoClips(ABC):
     """Clips of video files: cropped in the centre to a square, resized, resampled; the defaults are arXiv:2405.13762
     App. C.2, but for a tenth of a second that lets MAGVIT-v2 take the clip (21 frames, not 20).
 
@@ -69,13 +70,14 @@ class VideoClips:
             "audio": AudioFormat(Fraction(self.sample_rate)),
         }
 
+    @abstractmethod
     def chosen(self) -> dict[str, Path]:
         """Name → file, of the chosen part of the set; a file that does not exist is left out later, and said.
 
         Raises:
             MediaError: if the set does not lie as it should.
         """
-        raise NotImplementedError
+        ...
 
     def prepare(self, folder: Path) -> Sequence[Path]:
         """Writes ``<name>-000.mp4`` and so on for every chosen file; clips that are there already are kept.
