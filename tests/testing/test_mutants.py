@@ -169,8 +169,8 @@ MUTANTS = [
            {"codec": tiny_audio_codec, "sample_rate": 4000},
            through=("mmseqdiff_soundstream.modality",)),
     Mutant("a network that mixes the batch", "backbone", "test_the_batch_does_not_matter", AVDIT,
-           "x = block(x, rows, self.spans, self.angles)",
-           "x = block(x, rows, self.spans, self.angles) + x.mean(0, keepdim=True)", "AVDiT", TINY_NET),
+           "x = block(x, rows, self.spans, self.angles, self.nearness)",
+           "x = block(x, rows, self.spans, self.angles, self.nearness) + x.mean(0, keepdim=True)", "AVDiT", TINY_NET),
     Mutant("a network that does not read its level", "backbone", "test_every_level_is_read", AVDIT,
            "self.layout.split(t).values()", "self.layout.split(0 * t).values()", "AVDiT", TINY_NET),
 ]  # fmt: skip

@@ -18,7 +18,7 @@ from mmseqdiff.layout import Layout
 from mmseqdiff.protocols import Latents
 from mmseqdiff_avdit.blocks import Block, Spans
 from mmseqdiff_avdit.embedding import CellEmbedding, TrackInput, TrackOutput
-from mmseqdiff_avdit.positions import AXIS_FEATURES, rotation, time_features
+from mmseqdiff_avdit.positions import AXIS_FEATURES, nearness, rotation, time_features
 
 __all__ = ["AVDiT"]
 
@@ -42,12 +42,15 @@ class AVDiT(nn.Module):
             is 1. It divides the grid.
         rotary: rotate queries and keys by their cells' moments, so that attention sees the time between two tokens. The
             paper's model has no such thing; small models learn what belongs together in time many times faster with it.
+        alibi: lower the logits of tokens by the time between them, head by head (arXiv:2108.12409), so that attention
+            begins with what is near. The paper's model has no such thing. It costs a bias for every pair of tokens.
 
     Raises:
         ValueError: if a size is not positive, or does not divide what it should.
     """
 
     angles: Tensor | None
+    nearness: Tensor | None
 
     def __init__(
         self,
@@ -60,6 +63,7 @@ class AVDiT(nn.Module):
         self_condition: bool = True,
         patch: int = 1,
         rotary: bool = False,
+        alibi: bool = False,
     ) -> None:
         super().__init__()
         sizes = {"layers": layers, "dimension": dimension, "heads": heads, "mlp_ratio": mlp_ratio, "patch": patch}
@@ -87,6 +91,8 @@ class AVDiT(nn.Module):
         self.register_buffer("time_features", time_features(layout), persistent=False)
         angles = rotation(layout, self.spans.tokens, dimension // heads) if rotary else None
         self.register_buffer("angles", angles, persistent=False)
+        bias = nearness(layout, self.spans.tokens, heads) if alibi else None
+        self.register_buffer("nearness", bias, persistent=False)
         self.initialise()
 
     def initialise(self) -> None:
@@ -133,7 +139,7 @@ class AVDiT(nn.Module):
         tokens = [self.inputs[name](z[name], estimates[name], time).flatten(1, 2) for name, time in zip(names, times)]
         x = torch.cat(tokens, dim=1).to(z[names[0]].dtype)  # under autocast the residual stream keeps full precision
         for block in self.blocks:
-            x = block(x, rows, self.spans, self.angles)
+            x = block(x, rows, self.spans, self.angles, self.nearness)
         parts = zip(names, self.spans.split_tokens(x), self.spans.split_rows(rows))
         return {name: self.outputs[name](part, own).to(z[name].dtype) for name, part, own in parts}
 

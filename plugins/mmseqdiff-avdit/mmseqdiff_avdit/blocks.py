@@ -71,13 +71,17 @@ class Attention(nn.Module):
         self.project = nn.Linear(dimension, dimension)
 
     def forward(
-        self, x: Float[Tensor, "batch tokens dimension"], angles: Float[Tensor, "tokens channel"] | None = None
+        self,
+        x: Float[Tensor, "batch tokens dimension"],
+        angles: Float[Tensor, "tokens channel"] | None = None,
+        nearness: Float[Tensor, "heads tokens tokens"] | None = None,
     ) -> Float[Tensor, "batch tokens dimension"]:
         """The mixed tokens.
 
         Args:
             x: the tokens.
             angles: how queries and keys are rotated (:func:`mmseqdiff_avdit.positions.rotation`); None leaves them.
+            nearness: what is added to the logits (:func:`mmseqdiff_avdit.positions.nearness`); None is nothing.
         """
         query, key, value = (
             self.qkv(x).unflatten(-1, (3, self.heads, -1)).transpose(1, 3).unbind(2)
@@ -85,7 +89,8 @@ class Attention(nn.Module):
         query, key = self.query_norm(query), self.key_norm(key)
         if angles is not None:
             query, key = rotate(query, angles), rotate(key, angles)
-        mixed = F.scaled_dot_product_attention(query, key, value.to(query.dtype))
+        bias = None if nearness is None else nearness.to(query.dtype)
+        mixed = F.scaled_dot_product_attention(query, key, value.to(query.dtype), attn_mask=bias)
         return self.project(mixed.transpose(1, 2).flatten(2))
 
 
@@ -114,10 +119,12 @@ class Block(nn.Module):
         rows: Float[Tensor, "batch cell dimension"],
         spans: Spans,
         angles: Float[Tensor, "tokens channel"] | None = None,
+        nearness: Float[Tensor, "heads tokens tokens"] | None = None,
     ) -> Float[Tensor, "batch tokens dimension"]:
-        """The tokens after this layer; ``angles`` as in :class:`Attention`."""
+        """The tokens after this layer; ``angles`` and ``nearness`` as in :class:`Attention`."""
         first, second = self.modulation(rows).chunk(2, dim=-1)  # Eq. (1)
-        x = x + self._branch(partial(self.attention, angles=angles), x, first, spans)  # Eq. (2)
+        attend = partial(self.attention, angles=angles, nearness=nearness)
+        x = x + self._branch(attend, x, first, spans)  # Eq. (2)
         return x + self._branch(self.mlp, x, second, spans)  # Eq. (3)
 
     def _branch(self, inner: Callable[[Tensor], Tensor], x: Tensor, modulation: Tensor, spans: Spans) -> Tensor:

@@ -5,11 +5,15 @@
     (3) space features of a token                  φ of every grid coordinate, periods 2 … 128 tokens
     (4) rotation of a query or key u                u ← u e^{2πi s/p_k}, its halves the real and imaginary parts of K complex
                                                     numbers, s its cell's midpoint in seconds, the periods as in (2)
+    (5) logit of head h for tokens i, j            less m_h |s_i − s_j|, m_h = 16 / 2^h a second; 0 for the last head
 
 A learned linear map takes them to the model's dimension, which makes the embedding a smooth function of place. A
 learned table, a vector for every index, would hold for clips of one length only and would have to learn which audio
 latent sounds while which video latent shows. Here the same moment has the same features in every modality, whatever
 its rate, and weights trained on one layout fit a layout of another length.
+
+(4) lets attention see the time between two tokens, (5) makes it begin with what is near (ALiBi, arXiv:2108.12409): from
+within a tenth of a second in the first head to the whole clip in the last.
 """
 
 import itertools
@@ -22,13 +26,15 @@ from torch import Tensor
 
 from mmseqdiff.layout import Layout
 
-__all__ = ["AXIS_FEATURES", "rotate", "rotation", "sinusoids", "space_features", "time_features"]
+__all__ = ["AXIS_FEATURES", "nearness", "rotate", "rotation", "sinusoids", "space_features", "time_features"]
 
 AXIS_FEATURES = 64
 """Features of one coordinate, 2K in Eq. (1)."""
 
 _SECONDS = (1 / 25, 20.0)
 _TOKENS = (2.0, 128.0)
+_STEEPEST = 16.0
+"""m_0 of Eq. (5), in logits a second."""
 
 
 def sinusoids(
@@ -55,6 +61,22 @@ def space_features(grid: tuple[int, ...]) -> Float[Tensor, "token feature"]:
     return sinusoids(coordinates, *_TOKENS, AXIS_FEATURES, torch.get_default_dtype()).flatten(1)
 
 
+def token_seconds(layout: Layout, tokens: Sequence[int]) -> Float[Tensor, " tokens"]:
+    """s of every token, one track after the other, in float64.
+
+    Args:
+        layout: whose tokens.
+        tokens: in one segment of every track.
+    """
+    seconds = [
+        float(midpoint)
+        for track, count in zip(layout.tracks, tokens)
+        for midpoint in track.midpoints
+        for _ in range(count)
+    ]
+    return torch.tensor(seconds, dtype=torch.float64)
+
+
 def rotation(layout: Layout, tokens: Sequence[int], channels: int) -> Float[Tensor, "tokens channel"]:
     """Cosines, then sines, of the angles of Eq. (4), in the default dtype.
 
@@ -63,13 +85,20 @@ def rotation(layout: Layout, tokens: Sequence[int], channels: int) -> Float[Tens
         tokens: in one segment of every track.
         channels: of a query or key, an even number.
     """
-    seconds = [
-        float(midpoint)
-        for track, count in zip(layout.tracks, tokens)
-        for midpoint in track.midpoints
-        for _ in range(count)
-    ]
-    return sinusoids(torch.tensor(seconds, dtype=torch.float64), *_SECONDS, channels, torch.get_default_dtype())
+    return sinusoids(token_seconds(layout, tokens), *_SECONDS, channels, torch.get_default_dtype())
+
+
+def nearness(layout: Layout, tokens: Sequence[int], heads: int) -> Float[Tensor, "heads tokens tokens"]:
+    """What Eq. (5) adds to the logits, at most 0, in the default dtype.
+
+    Args:
+        layout: whose tokens, one track after the other.
+        tokens: in one segment of every track.
+        heads: of the attention.
+    """
+    seconds = token_seconds(layout, tokens)
+    slopes = torch.tensor([_STEEPEST / 2**h for h in range(heads - 1)] + [0.0], dtype=torch.float64)
+    return (-slopes[:, None, None] * (seconds[:, None] - seconds).abs()).to(torch.get_default_dtype())
 
 
 def rotate(u: Float[Tensor, "*batch tokens channel"], angles: Float[Tensor, "tokens channel"]) -> Tensor:

@@ -15,7 +15,7 @@ from mmseqdiff_avdit.positions import rotation, time_features
 from mmseqdiff.layout import Layout, Track, uniform_edges
 
 SMALL = {"layers": 2, "dimension": 24, "heads": 3, "mlp_ratio": 2.0}
-VARIANTS = [{}, {"gates": True}, {"patch": 2}, {"self_condition": False}, {"rotary": True}]
+VARIANTS = [{}, {"gates": True}, {"patch": 2}, {"self_condition": False}, {"rotary": True}, {"alibi": True}]
 
 LAYOUT = Layout(
     (
@@ -62,8 +62,9 @@ def levels(layout=LAYOUT, batch=2, seed=0, dtype=torch.float32):
 
 
 def reference(
-    state, layout, z, estimate, level, *, layers, heads, patch=1, gates=False, self_condition=True, rotary=False, **_
-):
+    state, layout, z, estimate, level, *,
+    layers, heads, patch=1, gates=False, self_condition=True, rotary=False, alibi=False, **_,
+):  # fmt: skip
     """One example; every token by itself, with the conditioning of ``level(m, n)`` computed anew for each."""
 
     def linear(name, x):
@@ -133,7 +134,9 @@ def reference(
             key = norm(k[:, part]) * state[f"{block}.attention.key_norm.weight"]
             if rotary:
                 query, key = turn(query), turn(key)
-            weights = (query @ key.T / math.sqrt(d // heads)).exp()
+            steep = 16 * 0.5**h if alibi and h < heads - 1 else 0
+            apart = torch.tensor([[abs(a - b) for b in moments] for a in moments], dtype=q.dtype)
+            weights = (query @ key.T / math.sqrt(d // heads) - steep * apart).exp()
             mixed.append(weights / weights.sum(-1, keepdim=True) @ v[:, part])
         x = x + gate_1 * linear(f"{block}.attention.project", torch.cat(mixed, dim=-1))
         hidden = linear(f"{block}.mlp.0", norm(x) * (1 + scale_2) + shift_2)
