@@ -27,6 +27,9 @@ if TYPE_CHECKING:
         PolicyContract,
         SamplerContract,
         ScheduleContract,
+        StatedCells,
+        StatedLevels,
+        StatedRows,
         TaskContract,
     )
     from mmseqdiff.testing.gaussian import GaussianWorld
@@ -48,8 +51,9 @@ if TYPE_CHECKING:
 __all__ = [
     "CONTRACTS", "BackboneContract", "CellwiseDenoiser", "CodecContract", "Contract", "GaussianMixtureWorld",
     "GaussianWorld", "GuidanceContract", "KnownDenoiser", "MetricContract", "ModalityContract", "PlanContract",
-    "PolicyContract", "SamplerContract", "ScheduleContract", "StraightSampler", "TaskContract", "comparisons",
-    "given_cells", "keys", "latents", "layouts", "look_ahead", "plans", "schedules", "signals", "steps", "tasks", "timesteps",
+    "PolicyContract", "SamplerContract", "ScheduleContract", "StatedCells", "StatedLevels", "StatedRows", "StraightSampler",
+    "TaskContract", "comparisons", "given_cells", "keys", "latents", "layouts", "look_ahead", "plans", "schedules", "signals",
+    "steps", "tasks", "timesteps",
 ]  # fmt: skip
 
 _HOMES = {
@@ -59,7 +63,11 @@ _HOMES = {
     "KnownDenoiser": "cellwise",
     "StraightSampler": "cellwise",
     "look_ahead": "causality",
-    **{name: "contracts" for name in __all__ if name.endswith("Contract") or name == "CONTRACTS"},
+    **{
+        name: "contracts"
+        for name in __all__
+        if name.endswith("Contract") or name.startswith("Stated") or name == "CONTRACTS"
+    },
 }
 
 

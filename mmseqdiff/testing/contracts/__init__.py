@@ -20,17 +20,17 @@ from mmseqdiff.testing.contracts.contract import Contract, Law, bits
 from mmseqdiff.testing.contracts.guidance import GuidanceContract
 from mmseqdiff.testing.contracts.metric import MetricContract
 from mmseqdiff.testing.contracts.modality import ModalityContract
-from mmseqdiff.testing.contracts.plan import PlanContract
-from mmseqdiff.testing.contracts.policy import PolicyContract
+from mmseqdiff.testing.contracts.plan import PlanContract, StatedRows
+from mmseqdiff.testing.contracts.policy import PolicyContract, StatedLevels
 from mmseqdiff.testing.contracts.sampler import SamplerContract
 from mmseqdiff.testing.contracts.sampler_runs import kinds_for
 from mmseqdiff.testing.contracts.schedule import ScheduleContract
-from mmseqdiff.testing.contracts.task import TaskContract
+from mmseqdiff.testing.contracts.task import StatedCells, TaskContract
 
 __all__ = [
     "CONTRACTS", "BackboneContract", "CodecContract", "Contract", "GuidanceContract", "Law", "MetricContract",
-    "ModalityContract", "PlanContract", "PolicyContract", "SamplerContract", "ScheduleContract", "TaskContract", "bits",
-    "kinds_for",
+    "ModalityContract", "PlanContract", "PolicyContract", "SamplerContract", "ScheduleContract", "StatedCells", "StatedLevels",
+    "StatedRows", "TaskContract", "bits", "kinds_for",
 ]  # fmt: skip
 
 CONTRACTS: dict[str, type[Contract]] = {

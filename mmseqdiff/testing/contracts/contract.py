@@ -10,7 +10,7 @@ A plugin's tests subclass the contract of its kind and say how the plugin is bui
 """
 
 import unittest
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from typing import Any, ClassVar
 
@@ -86,9 +86,14 @@ def law(number: int, *, cost: int = 1, **strategies: st.SearchStrategy) -> Calla
 
 
 class Contract:
-    """The laws of one kind of plugin; a subclass says what is held against them."""
+    """The laws of one kind of plugin; a subclass says what is held against them.
+
+    Laws hold for every plugin of a kind. What one plugin does within them its author may state as worked examples in
+    ``stated``; the kinds that take some say of which class.
+    """
 
     kind: ClassVar[str]
+    stated: ClassVar[Sequence[Any]] = ()
 
     def build(self) -> Any:
         """The plugin; called once for every test."""
@@ -98,6 +103,12 @@ class Contract:
     def plugin(self) -> Any:
         """What :meth:`build` made."""
         return self.build()
+
+    def examples(self) -> Sequence[Any]:
+        """The worked examples; a law that needs some has nothing to say where there are none."""
+        if not self.stated:
+            raise not_applicable("no worked example is stated")
+        return self.stated
 
     def __repr__(self) -> str:
         return type(self).__name__

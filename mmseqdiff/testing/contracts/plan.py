@@ -1,5 +1,8 @@
 """The laws of makers of sampling plans."""
 
+from collections.abc import Mapping
+
+import attrs
 import torch
 from hypothesis import strategies as st
 
@@ -9,17 +12,34 @@ from mmseqdiff.protocols import Plan
 from mmseqdiff.testing.contracts.contract import Contract, bits, law
 from mmseqdiff.testing.strategies import GivenCells, layouts, tasks
 
-__all__ = ["PlanContract"]
+__all__ = ["PlanContract", "StatedRows"]
 
 LAYOUTS = layouts(min_modalities=2)
 ANY = {"layout": LAYOUTS, "task": tasks(), "num_levels": st.integers(1, 30)}
+
+
+@attrs.frozen
+class StatedRows:
+    """A worked example of a plan.
+
+    Attributes:
+        layout: the tracks.
+        num_levels: T, at most 9.
+        given: modality → ``#`` for a given segment and ``.`` for one that is generated.
+        rows: modality → its rows in order, a digit for the level of every segment: ``"88 48 08 04 00"``.
+    """
+
+    layout: Layout
+    num_levels: int
+    given: Mapping[str, str]
+    rows: Mapping[str, str]
 
 
 class PlanContract(Contract):
     """The laws of a :class:`~mmseqdiff.protocols.Plan`, which makes a sampling plan for a task.
 
     Layouts have the tracks video and audio, and some have pose. A :class:`~mmseqdiff.plan.SamplingPlan` checks itself
-    when it is made, so that a maker of wrong plans fails every law with the cell and the row.
+    when it is made, so that a maker of wrong plans fails every law with the cell and the row. ``stated`` takes :class:`StatedRows`.
     """
 
     kind = "plan"
@@ -77,3 +97,18 @@ class PlanContract(Contract):
         assert "moves no cell" in refusal, (
             f"a plan that moves no cell should be refused with these words, got: {refusal}"
         )
+
+    @law(7)
+    def test_the_rows_are_those_that_are_stated(self) -> None:
+        """In the worked examples the plan has the rows that were written down."""
+        for example in self.examples():
+            layout = example.layout
+            given = layout.stack(
+                {name: torch.tensor([sign == "#" for sign in example.given[name]]) for name in layout.modalities}
+            )
+            made = layout.split(self.plugin(layout, given, num_levels=example.num_levels).levels)
+            found = {
+                name: " ".join("".join(f"{level:g}" for level in row) for row in rows.tolist())
+                for name, rows in made.items()
+            }
+            assert found == dict(example.rows), f"the plan has the rows {found}, stated are {dict(example.rows)}"

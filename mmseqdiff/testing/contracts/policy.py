@@ -1,7 +1,9 @@
 """The laws of timestep policies."""
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 
+import attrs
 import torch
 from hypothesis import strategies as st
 from jaxtyping import Int
@@ -15,7 +17,7 @@ from mmseqdiff.testing.contracts.contract import Contract, law, not_applicable
 from mmseqdiff.testing.strategies import keys, layouts
 from mmseqdiff.timesteps import ALWAYS_CLEAN, PADDING
 
-__all__ = ["PolicyContract"]
+__all__ = ["PolicyContract", "StatedLevels"]
 
 LAYOUTS = layouts(min_modalities=2)
 ANY = {"layout": LAYOUTS, "keys": keys(4), "num_levels": st.integers(1, 1000)}
@@ -23,12 +25,28 @@ MANY, T = 4000, 16
 UNLIKELY = 1e-7  # draws follow from fixed keys, so that what passed once does not begin to fail
 
 
+@attrs.frozen
+class StatedLevels:
+    """A worked example of a policy: the distribution of the whole matrix, on a layout of few cells and for few levels.
+
+    Attributes:
+        layout: the tracks.
+        num_levels: T, at most 9.
+        probabilities: matrix → how often it is drawn. A matrix has a digit for the level of every segment, and a ``/``
+            between two tracks: ``"21/1"``. Those that are not named are never drawn.
+    """
+
+    layout: Layout
+    num_levels: int
+    probabilities: Mapping[str, float]
+
+
 class PolicyContract(Contract):
     """The laws of a :class:`~mmseqdiff.protocols.TimestepPolicy`.
 
     Layouts have the tracks video and audio, and some have pose. A policy that knows the distribution of one cell's level
     may state it as ``marginal(num_levels)``: ``(T,)`` probabilities of the levels 1 … T, of every cell while it is not
-    clean. It is then held to it.
+    clean. It is then held to it. ``stated`` takes :class:`StatedLevels`.
     """
 
     kind = "policy"
@@ -147,3 +165,18 @@ class PolicyContract(Contract):
                 f"{layout.describe(m, n)} has the levels 1 … {T} {counts.tolist()} times, and p = {chance:.1g} under the "
                 "marginal that the policy states"
             )
+
+    @law(4)
+    def test_matrices_come_as_often_as_stated(self) -> None:
+        """In the worked examples every matrix comes as often as was written down, and no other."""
+        for example in self.examples():
+            rows = example.layout.split(self._draw(example.layout, MANY, example.num_levels)[0].long()).values()
+            texts = [["".join(map(str, levels)) for levels in row.tolist()] for row in rows]
+            found, stated = Counter(map("/".join, zip(*texts))), example.probabilities
+            assert set(found) <= set(stated), f"drawn, but not stated: {sorted(set(found) - set(stated))}"
+            if len(stated) > 1:
+                counts, expected = ([at[matrix] for matrix in stated] for at in (found, stated))
+                chance = stats.chisquare(counts, [MANY * share / sum(expected) for share in expected]).pvalue
+                assert chance > UNLIKELY, (
+                    f"of {MANY} matrices {dict(found)} were drawn: p = {chance:.1g} under what is stated"
+                )

@@ -12,6 +12,7 @@ from mmseqdiff.layout import Layout, Track
 from mmseqdiff.protocols import Denoiser, Keys, Latents, Levels, NoiseSchedule, State
 from mmseqdiff.testing.cellwise import CellwiseDenoiser, KnownDenoiser
 from mmseqdiff.testing.contracts.contract import bits, law, not_applicable
+from mmseqdiff.testing.contracts.sampler_convergence import SamplerConvergence
 from mmseqdiff.testing.contracts.sampler_runs import RUN, SamplerRuns, cellwise, no_cells
 from mmseqdiff.testing.strategies import given_cells, latents, layouts, plans, steps
 from mmseqdiff.timesteps import expand
@@ -26,11 +27,11 @@ def _shapes(state: State) -> dict[str, tuple]:
     return {key: (value.shape, value.dtype) for key, value in state.items()}
 
 
-class SamplerContract(SamplerRuns):
+class SamplerContract(SamplerRuns, SamplerConvergence):
     """The laws of a :class:`~mmseqdiff.protocols.Sampler`, with a denoiser that sees each cell by itself.
 
     What cells do together can then be held, to the last bit, against what each does alone. A sampler whose steps leave more or
-    less noise than the schedule has says ``preserves_variance = False``.
+    less noise than the schedule has says ``preserves_variance = False``; one that knows the order of its error says ``convergence``.
     """
 
     def _step(

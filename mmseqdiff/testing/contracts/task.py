@@ -1,5 +1,8 @@
 """The laws of tasks."""
 
+from collections.abc import Mapping
+
+import attrs
 import hypothesis
 import torch
 
@@ -9,15 +12,29 @@ from mmseqdiff.protocols import Cells, Task
 from mmseqdiff.testing.contracts.contract import Contract, law
 from mmseqdiff.testing.strategies import layouts
 
-__all__ = ["TaskContract"]
+__all__ = ["StatedCells", "TaskContract"]
 
 LAYOUTS = layouts(min_modalities=2, max_segments=6)
+
+
+@attrs.frozen
+class StatedCells:
+    """A worked example of a task.
+
+    Attributes:
+        layout: the tracks.
+        given: modality → a sign for every segment: ``#`` where it is given, ``.`` where it is generated.
+    """
+
+    layout: Layout
+    given: Mapping[str, str]
 
 
 class TaskContract(Contract):
     """The laws of a :class:`~mmseqdiff.protocols.Task`.
 
     Layouts have the tracks video and audio, and some have pose; those that the task refuses (ValueError) are left out.
+    ``stated`` takes :class:`StatedCells`.
     """
 
     kind = "task"
@@ -73,3 +90,11 @@ class TaskContract(Contract):
         other, stretches = self._faces(Layout(layout.tracks[::-1]))
         assert torch.equal(other, given.flip(0)), "which cells are given depends on the order of the tracks"
         assert dict(stretches) == dict(known), "what is known depends on the order of the tracks"
+
+    @law(7)
+    def test_the_cells_are_given_that_are_stated(self) -> None:
+        """In the worked examples the cells are given that were written down."""
+        for example in self.examples():
+            given = example.layout.split(self.plugin.given(example.layout))
+            found = {name: "".join(".#"[cell] for cell in row.tolist()) for name, row in given.items()}
+            assert found == dict(example.given), f"given are {found}, stated are {dict(example.given)}"

@@ -119,6 +119,7 @@ class Analytic(Sampler):
     family: str = ""
     limit: float = attrs.field(default=1.0, validator=attrs.validators.ge(0))
     evaluations = 1
+    convergence = 1
 
     @property
     def preserves_variance(self) -> bool:

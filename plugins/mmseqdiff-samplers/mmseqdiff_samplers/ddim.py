@@ -24,6 +24,7 @@ class DDIM(Sampler):
 
     eta: float = attrs.field(default=0.0, validator=[attrs.validators.ge(0), attrs.validators.le(1)])
     evaluations = 1
+    convergence = 1
 
     def step(
         self, z: Latents, t: Levels, s: Levels, *, denoise: Denoise, state: State, noise: Noise

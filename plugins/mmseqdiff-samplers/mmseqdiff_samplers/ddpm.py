@@ -28,6 +28,7 @@ class DDPM(Sampler):
 
     variance: str = attrs.field(default="posterior", validator=attrs.validators.in_(("posterior", "beta")))
     evaluations = 1
+    convergence = 1
 
     @property
     def preserves_variance(self) -> bool:

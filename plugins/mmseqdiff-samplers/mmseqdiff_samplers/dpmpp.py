@@ -63,6 +63,7 @@ class DPMPP2M(DPMPP):
     """DPM-Solver++(2M), Eq. (1), per cell."""
 
     depth = 1
+    convergence = 2
 
     def weights(self, span: Span) -> list[Levels]:
         """Eq. (1)."""
@@ -74,6 +75,7 @@ class DPMPP3M(DPMPP):
     """DPM-Solver++(3M), Eq. (2), per cell."""
 
     depth = 2
+    convergence = 3
 
     def weights(self, span: Span) -> list[Levels]:
         """Eq. (2)."""
@@ -86,6 +88,7 @@ class DPMPPSDE2M(DPMPP):
     """SDE-DPM-Solver++(2M), Eq. (3), per cell; e^{−h} = 1 − m_0."""
 
     depth = 1
+    convergence = 2
 
     def weights(self, span: Span) -> list[Levels]:
         """Eq. (3)."""

@@ -24,6 +24,7 @@ class Heun(Sampler):
     """Heun, per cell: two evaluations a step, the second at every cell's next level."""
 
     evaluations = 2
+    convergence = 2
 
     def step(
         self, z: Latents, t: Levels, s: Levels, *, denoise: Denoise, state: State, noise: Noise

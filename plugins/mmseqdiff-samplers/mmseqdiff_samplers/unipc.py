@@ -42,6 +42,11 @@ class UniPC(MultistepSampler):
     variant: str = attrs.field(default="bh2", validator=attrs.validators.in_(("bh1", "bh2")))
 
     @property
+    def convergence(self) -> int:
+        """p + 1, with the corrector."""
+        return self.order + 1
+
+    @property
     def depth(self) -> int:
         """The p − 1 levels before t, and the start of the step that is made again."""
         return self.order
