@@ -1,11 +1,10 @@
 """Clips of any length: exact lengths, windows that start with the end of the one before, memory that does not grow."""
 
 import gc
-import subprocess
-import sys
 from fractions import Fraction
 
 import av
+import memory
 import pytest
 import tiny
 import torch
@@ -229,7 +228,7 @@ def test_an_interrupt_leaves_no_broken_file_and_keeps_the_old_one(run, clips, tm
 
 
 PEAK = """
-import resource, sys, torch
+import sys, torch
 from pathlib import Path
 from mmseqdiff.data.media import clip_writer
 from mmseqdiff.long import generate_long
@@ -239,14 +238,10 @@ clip = generate_long(load(sys.argv[1]), "joint", float(sys.argv[3]), steps=1)
 with clip_writer(Path(sys.argv[2]), clip.formats) as writer:
     for piece in clip:
         writer.write(piece)
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 """
 
 
 @pytest.mark.slow
 def test_sixty_seconds_take_the_memory_of_two(run, tmp_path):
-    peaks = [
-        int(subprocess.run([sys.executable, "-c", PEAK, run, tmp_path / "clip.mp4", seconds], check=True, capture_output=True).stdout)
-        for seconds in ("2", "60")
-    ]  # fmt: skip
+    peaks = [memory.run(PEAK, run, tmp_path / "clip.mp4", seconds)[1] for seconds in (2, 60)]
     assert peaks[1] < 1.1 * peaks[0]

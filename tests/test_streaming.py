@@ -2,11 +2,10 @@
 
 import json
 import math
-import subprocess
-import sys
 import wave
 from fractions import Fraction
 
+import memory
 import numpy as np
 import pytest
 import torch
@@ -92,7 +91,7 @@ def test_what_cannot_be_streamed_is_refused(sound, recording, tmp_path):
 
 
 PEAK = """
-import json, re, sys, torch
+import json, sys, torch
 from pathlib import Path
 from mmseqdiff import load_plugins
 torch.set_num_threads(1)
@@ -106,16 +105,13 @@ def latents():
         yield part
 for signal in modality.decode_stream(latents()):
     time += signal.shape[1]
-# The peak of this program alone: ru_maxrss begins with that of the one that started it.
-print(segments, time, re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1])
+print(segments, time)
 """
 
 
 def measure(kind, parameters, file):
-    done = subprocess.run(
-        [sys.executable, "-c", PEAK, kind, json.dumps(parameters), file], check=True, capture_output=True
-    )
-    return [int(word) for word in done.stdout.split()]
+    printed, peak = memory.run(PEAK, kind, json.dumps(parameters), file)
+    return [*map(int, printed.split()), peak]
 
 
 @pytest.mark.slow
