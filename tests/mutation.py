@@ -10,7 +10,7 @@ import importlib.util
 import linecache
 import os
 import random
-import signal
+import resource
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -32,8 +32,8 @@ PACKAGES = {"mmseqdiff_noise": ("task", "plan", "policy"), "mmseqdiff_samplers":
 LEFT_OUT = {"__init__", "schedules"}
 OTHER_OPERATORS = ("VariableReplacer", "VariableInserter", "ExceptionReplacer", "RemoveDecorator")
 """Not used: they need to be told names, or change what kind of thing a function is."""
-SECONDS = 240
-"""Within which a mutant is judged; one that takes longer does not end, and is caught."""
+SECONDS = 400
+"""Of a processor, within which a mutant is judged; one that takes longer does not end, and is caught."""
 NO_MUTANT = "no mutant"
 """What a module that cannot be imported is."""
 
@@ -174,7 +174,7 @@ def judged(
     reader, writer = os.pipe()
     child = os.fork()
     if not child:
-        signal.alarm(SECONDS)
+        resource.setrlimit(resource.RLIMIT_CPU, (SECONDS, SECONDS))
         try:
             found = _caught_by(place, parameters, stated, examples)
         except BaseException as error:
