@@ -23,6 +23,7 @@ test: install
 	$(BIN)/python -m pytest -m "not slow" -n 2 --dist worksteal
 
 check-slow: install
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[mutation]"
 	$(BIN)/python -m pytest -m "slow or device" --device $(DEVICE)
 
 lint: install
