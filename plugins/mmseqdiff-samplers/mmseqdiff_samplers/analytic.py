@@ -127,9 +127,9 @@ class Analytic(Sampler):
         return not self.calibration
 
     def calibrated(self, denoiser: Denoiser, plan: SamplingPlan, clean: Latents, keys: Keys) -> "Analytic":
-        """The same sampler, that also knows Gamma for the plan's family and levels; measured on ``clean``."""
+        """The same sampler, that also knows Gamma for its family, or the plan's, and the plan's levels; measured on ``clean``."""
         gammas = calibrate(denoiser, plan, clean, keys)
-        return attrs.evolve(self, calibration={**self.calibration, family_of(plan): gammas})
+        return attrs.evolve(self, calibration={**self.calibration, self.family or family_of(plan): gammas})
 
     def for_plan(self, plan: SamplingPlan) -> "Analytic":
         """The sampler of the plan's family."""
