@@ -30,6 +30,7 @@ if TYPE_CHECKING:
         StatedCells,
         StatedLevels,
         StatedRows,
+        StatedRun,
         TaskContract,
     )
     from mmseqdiff.testing.gaussian import GaussianWorld
@@ -51,7 +52,7 @@ if TYPE_CHECKING:
 __all__ = [
     "CONTRACTS", "BackboneContract", "CellwiseDenoiser", "CodecContract", "Contract", "GaussianMixtureWorld",
     "GaussianWorld", "GuidanceContract", "KnownDenoiser", "MetricContract", "ModalityContract", "PlanContract",
-    "PolicyContract", "SamplerContract", "ScheduleContract", "StatedCells", "StatedLevels", "StatedRows", "StraightSampler",
+    "PolicyContract", "SamplerContract", "ScheduleContract", "StatedCells", "StatedLevels", "StatedRows", "StatedRun", "StraightSampler",
     "TaskContract", "comparisons", "given_cells", "keys", "latents", "layouts", "look_ahead", "plans", "schedules", "signals",
     "steps", "tasks", "timesteps",
 ]  # fmt: skip

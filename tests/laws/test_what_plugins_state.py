@@ -1,12 +1,18 @@
-"""What the built-in policies, tasks and plans do, written down by hand cell by cell: worked examples of the contracts."""
+"""What the built-in policies, tasks, plans and samplers do: worked examples of the contracts.
 
+The first three are written down by hand, cell by cell; samplers come from their papers' formulas, one number at a time.
+"""
+
+import math
 from fractions import Fraction as F
 from itertools import product
 
 import pytest
+from scipy import integrate, interpolate
 
 from mmseqdiff.layout import Layout, Track, uniform_edges
-from mmseqdiff.testing.contracts import CONTRACTS, StatedCells, StatedLevels, StatedRows
+from mmseqdiff.testing.contracts import CONTRACTS, StatedCells, StatedLevels, StatedRows, StatedRun
+from mmseqdiff.testing.strategies import Arc
 
 CLIP = Layout([Track("video", [0, *(F(1 + 4 * k, 8) for k in range(5))]), Track("audio", uniform_edges(17, 8))])
 """AVDiT's two seconds, with an audio latent every 1/8 s: they correspond as a bbbb cccc dddd eeee."""
@@ -175,9 +181,135 @@ ROWS = [
     ),
 ]  # fmt: skip
 
+ARC = Arc(num_levels=8, angle=1.5)
+LEVELS_OF_A_RUN = (7.0, 5.5, 4.0, 2.0, 0.5, 0.0)
+ESTIMATES = (0.3, -0.2, 0.5, 0.9, 0.1, 0.4, -0.6, 0.2, 0.7, -0.1)
+NOISE = (0.8, -1.1, 0.4, 1.7, -0.3)
+
+
+def alpha(t):
+    return math.cos(1.5 * t / 8)
+
+
+def sigma(t):
+    return math.sin(1.5 * t / 8)
+
+
+def half_log_snr(t):
+    return math.log(alpha(t) / sigma(t))
+
+
+def run(step, evaluations=1):
+    """A worked example: ``step(z, t, s, estimates, noise, r)`` gives the next number."""
+    z, path = [1.3], list(zip(LEVELS_OF_A_RUN[:-1], LEVELS_OF_A_RUN[1:]))
+    for r, (t, s) in enumerate(path):
+        z.append(step(z[-1], t, s, ESTIMATES[evaluations * r :], NOISE[r], r) if s else ESTIMATES[evaluations * r])
+    return StatedRun(ARC, LEVELS_OF_A_RUN, ESTIMATES[: evaluations * len(path)], NOISE, z)
+
+
+def posterior(t, s):
+    """The variance of z_t given z_s, and that of z_s given z_t and x0."""
+    between = sigma(t) ** 2 - (alpha(t) / alpha(s) * sigma(s)) ** 2
+    return between, between * (sigma(s) / sigma(t)) ** 2
+
+
+def ddim(eta):
+    def step(z, t, s, x0, noise, r):
+        own = eta**2 * posterior(t, s)[1]
+        epsilon = (z - alpha(t) * x0[0]) / sigma(t)
+        return alpha(s) * x0[0] + math.sqrt(sigma(s) ** 2 - own) * epsilon + math.sqrt(own) * noise
+
+    return run(step)
+
+
+def ddpm(beta):
+    def step(z, t, s, x0, noise, r):
+        between, own = posterior(t, s)
+        mean = (alpha(t) / alpha(s) * sigma(s) ** 2 * z + alpha(s) * between * x0[0]) / sigma(t) ** 2
+        return mean + math.sqrt(between if beta else own) * noise
+
+    return run(step)
+
+
+def heun():
+    def step(z, t, s, x0, noise, r):
+        return sigma(s) * (z / sigma(t) + (alpha(s) / sigma(s) - alpha(t) / sigma(t)) * (x0[0] + x0[1]) / 2)
+
+    return run(step, evaluations=2)
+
+
+def second_order(stochastic):
+    def step(z, t, s, x0, noise, r):
+        h, now = half_log_snr(s) - half_log_snr(t), x0[0]
+        if r:
+            before = half_log_snr(t) - half_log_snr(LEVELS_OF_A_RUN[r - 1])
+            now += (x0[0] - ESTIMATES[r - 1]) * h / before / 2
+        if stochastic:
+            kept = math.exp(-2 * h)
+            return (
+                sigma(s) / sigma(t) * math.exp(-h) * z
+                + alpha(s) * (1 - kept) * now
+                + sigma(s) * math.sqrt(1 - kept) * noise
+            )
+        return sigma(s) / sigma(t) * z + alpha(s) * (1 - math.exp(-h)) * now
+
+    return run(step)
+
+
+def integral(t, s, points):
+    """∫ exp(λ − λ_s) x0(λ) dλ from λ_t to λ_s, of the polynomial through ``(level, estimate)`` pairs."""
+    start, stop = half_log_snr(t), half_log_snr(s)
+    nodes, values = zip(*((half_log_snr(level), value) for level, value in points))
+    curve = interpolate.BarycentricInterpolator(nodes, values)
+    return integrate.quad(lambda at: math.exp(at - stop) * float(curve(at)), start, stop, epsabs=1e-12)[0]
+
+
+def third_order():
+    def step(z, t, s, x0, noise, r):
+        points = [(LEVELS_OF_A_RUN[k], ESTIMATES[k]) for k in range(r, max(r - 3, -1), -1)]
+        return sigma(s) / sigma(t) * z + alpha(s) * integral(t, s, points)
+
+    return run(step)
+
+
+def unipc(order, variant):
+    corrected = []
+
+    def move(z, r, others):
+        """From row r to the next, by the estimate there and at ``others``."""
+        t, s = LEVELS_OF_A_RUN[r : r + 2]
+        h = half_log_snr(s) - half_log_snr(t)
+        if len(others) == 1:
+            node = (half_log_snr(LEVELS_OF_A_RUN[others[0]]) - half_log_snr(t)) / h
+            scale = h if variant == "bh1" else 1 - math.exp(-h)
+            x0 = (1 - math.exp(-h)) * ESTIMATES[r] + scale / 2 / node * (ESTIMATES[others[0]] - ESTIMATES[r])
+        else:
+            x0 = integral(t, s, [(LEVELS_OF_A_RUN[k], ESTIMATES[k]) for k in (r, *others)])
+        return sigma(s) / sigma(t) * z + alpha(s) * x0
+
+    def step(z, t, s, x0, noise, r):
+        corrected.append(move(corrected[-1], r - 1, [r, *range(r - 2, max(r - 1 - order, -1), -1)]) if r else z)
+        return move(corrected[-1], r, [*range(r - 1, max(r - order, -1), -1)])
+
+    return run(step)
+
+
+RUNS = [
+    *(("ddim", {"eta": eta}, ddim(eta)) for eta in (0.0, 0.5, 1.0)),
+    *(("analytic_ddim", {"eta": eta}, ddim(eta)) for eta in (0.0, 0.5)),
+    *(("ddpm", {"variance": name}, ddpm(name == "beta")) for name in ("posterior", "beta")),
+    ("analytic_dpm", {}, ddpm(False)),
+    ("heun", {}, heun()),
+    ("dpmpp_2m", {}, second_order(False)),
+    ("dpmpp_sde_2m", {}, second_order(True)),
+    ("dpmpp_3m", {}, third_order()),
+    *(("unipc", {"order": p, "variant": name}, unipc(p, name)) for p in (1, 2, 3) for name in ("bh1", "bh2")),
+]
+
 STATED = [
     *(("task", name, parameters, StatedCells(CLIP, given)) for name, parameters, given in CELLS),
     *(("policy", name, parameters, StatedLevels(layout, T, shares)) for name, parameters, layout, T, shares in LEVELS),
+    *(("sampler", name, parameters, example) for name, parameters, example in RUNS),
     *(
         ("plan", name, parameters, StatedRows(layout, T, given, rows))
         for name, parameters, layout, T, given, rows in ROWS
@@ -187,6 +319,7 @@ LAW = {
     "task": "test_the_cells_are_given_that_are_stated",
     "policy": "test_matrices_come_as_often_as_stated",
     "plan": "test_the_rows_are_those_that_are_stated",
+    "sampler": "test_a_run_makes_the_numbers_that_are_stated",
 }
 
 
@@ -199,7 +332,11 @@ def test_the_worked_examples(host, kind, name, parameters, example):
     getattr(contract, LAW[kind])()
 
 
-def test_every_built_in_task_policy_and_plan_has_worked_examples(host):
+def test_every_built_in_one_has_worked_examples(host):
     for kind in LAW:
-        ours = {entry.name for entry in host.registrations(kind) if entry.origin.startswith("mmseqdiff-noise")}
+        ours = {
+            entry.name
+            for entry in host.registrations(kind)
+            if entry.origin.startswith(("mmseqdiff-noise", "mmseqdiff-samplers"))
+        }
         assert ours == {name for of, name, *_ in STATED if of == kind}, kind

@@ -1,6 +1,8 @@
 """Machine-made mutants of the built-in policies, tasks, plans and samplers: the public contracts catch at least four of five."""
 
 import importlib.util
+import multiprocessing
+import os
 from pathlib import Path
 
 import pytest
@@ -17,24 +19,31 @@ def loaded(name):
     return module
 
 
+def judge(place):
+    """The place, and what catches its mutant."""
+    from mutation import judged
+
+    return place, judged(place, loaded("conftest").PARAMETERS, loaded("test_what_plugins_state").STATED, EXAMPLES)
+
+
 @pytest.mark.slow
 def test_at_least_four_of_five_mutants_are_caught():
     pytest.importorskip("cosmic_ray")
-    from mutation import NO_MUTANT, drawn, judged
+    from mutation import NO_MUTANT, drawn
 
-    laws, stated = loaded("conftest"), loaded("test_what_plugins_state").STATED
-    caught, survivors, places = 0, [], drawn(SEED)
-    while caught + len(survivors) < MUTANTS:
-        place = next(places)
-        found = judged(place, laws.PARAMETERS, stated, EXAMPLES)
-        if found == NO_MUTANT:
-            continue
-        if found:
-            caught += 1
-        else:
-            survivors.append(str(place))
-        print(
-            f"{caught} of {caught + len(survivors)}: {place} {found.splitlines()[0] if found else 'SURVIVES'}",
-            flush=True,
-        )
+    caught, survivors = 0, []
+    with multiprocessing.get_context("fork").Pool(os.cpu_count()) as pool:
+        for place, found in pool.imap(judge, drawn(SEED)):  # leaving it stops the rest
+            if found == NO_MUTANT:
+                continue
+            if found:
+                caught += 1
+            else:
+                survivors.append(str(place))
+            print(
+                f"{caught} of {caught + len(survivors)}: {place} {found.partition(chr(10))[0] or 'SURVIVES'}",
+                flush=True,
+            )
+            if caught + len(survivors) == MUTANTS:
+                break
     assert caught >= 0.8 * MUTANTS, f"{len(survivors)} of {MUTANTS} survive:\n" + "\n".join(survivors)

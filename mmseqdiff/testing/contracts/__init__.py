@@ -22,7 +22,7 @@ from mmseqdiff.testing.contracts.metric import MetricContract
 from mmseqdiff.testing.contracts.modality import ModalityContract
 from mmseqdiff.testing.contracts.plan import PlanContract, StatedRows
 from mmseqdiff.testing.contracts.policy import PolicyContract, StatedLevels
-from mmseqdiff.testing.contracts.sampler import SamplerContract
+from mmseqdiff.testing.contracts.sampler import SamplerContract, StatedRun
 from mmseqdiff.testing.contracts.sampler_runs import kinds_for
 from mmseqdiff.testing.contracts.schedule import ScheduleContract
 from mmseqdiff.testing.contracts.task import StatedCells, TaskContract
@@ -30,7 +30,7 @@ from mmseqdiff.testing.contracts.task import StatedCells, TaskContract
 __all__ = [
     "CONTRACTS", "BackboneContract", "CodecContract", "Contract", "GuidanceContract", "Law", "MetricContract",
     "ModalityContract", "PlanContract", "PolicyContract", "SamplerContract", "ScheduleContract", "StatedCells", "StatedLevels",
-    "StatedRows", "TaskContract", "bits", "kinds_for",
+    "StatedRows", "StatedRun", "TaskContract", "bits", "kinds_for",
 ]  # fmt: skip
 
 CONTRACTS: dict[str, type[Contract]] = {

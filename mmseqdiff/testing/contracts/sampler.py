@@ -1,13 +1,15 @@
 """The laws of samplers, for one step."""
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Iterator, Sequence
+from itertools import pairwise
 from typing import Any
 
 import attrs
 import torch
 from hypothesis import strategies as st
 
-from mmseqdiff.forward import ForwardProcess, normal_latents
+from mmseqdiff.forward import ForwardProcess, Prediction, normal_latents
 from mmseqdiff.layout import Layout, Track
 from mmseqdiff.protocols import Denoiser, Keys, Latents, Levels, NoiseSchedule, State
 from mmseqdiff.testing.cellwise import CellwiseDenoiser, KnownDenoiser
@@ -17,7 +19,7 @@ from mmseqdiff.testing.contracts.sampler_runs import RUN, SamplerRuns, cellwise,
 from mmseqdiff.testing.strategies import given_cells, latents, layouts, plans, steps
 from mmseqdiff.timesteps import expand
 
-__all__ = ["SamplerContract"]
+__all__ = ["SamplerContract", "StatedRun"]
 
 STEP = {**RUN, "layout": layouts()}
 DTYPES = st.sampled_from([torch.float32, torch.float64])
@@ -27,11 +29,30 @@ def _shapes(state: State) -> dict[str, tuple]:
     return {key: (value.shape, value.dtype) for key, value in state.items()}
 
 
+@attrs.frozen
+class StatedRun:
+    """A worked example of a sampler: a run of one number.
+
+    Attributes:
+        schedule: the noise schedule.
+        levels: of every row, the first one's at the start.
+        x0: the estimates that the sampler is given, in the order in which it asks for them.
+        noise: what it draws in every step, if it draws anything.
+        z: the number in every row.
+    """
+
+    schedule: NoiseSchedule
+    levels: Sequence[float]
+    x0: Sequence[float]
+    noise: Sequence[float]
+    z: Sequence[float]
+
+
 class SamplerContract(SamplerRuns, SamplerConvergence):
     """The laws of a :class:`~mmseqdiff.protocols.Sampler`, with a denoiser that sees each cell by itself.
 
     What cells do together can then be held, to the last bit, against what each does alone. A sampler whose steps leave more or
-    less noise than the schedule has says ``preserves_variance = False``; one that knows the order of its error says ``convergence``.
+    less noise than the schedule has says ``preserves_variance = False``; one that knows the order of its error says ``convergence``. ``stated`` takes :class:`StatedRun`.
     """
 
     def _step(
@@ -231,3 +252,32 @@ class SamplerContract(SamplerRuns, SamplerConvergence):
         assert len(asked) == count, f"a step asks for {len(asked)} predictions, but evaluations = {count}"
         same = torch.equal(asked[0][1], t) and all(torch.equal(asked[0][0][name], z[name]) for name in z)
         assert same, "the first prediction of a step is not at its own latents and levels"
+
+    @law(5)
+    def test_a_run_makes_the_numbers_that_are_stated(self) -> None:
+        """In the worked examples every row has the number that was written down."""
+        layout = Layout([Track("number", (0, 1))])
+
+        def number(value: float) -> Latents:
+            return {"number": torch.full((1, 1, 1), value, dtype=torch.float64)}
+
+        for example in self.examples():
+            estimates = iter(example.x0)
+
+            def denoise(
+                z: Latents, t: Levels, example: StatedRun = example, estimates: Iterator = estimates
+            ) -> Prediction:
+                return Prediction(number(next(estimates)), "x0", z, t, example.schedule, layout)
+
+            rows = torch.tensor(example.levels, dtype=torch.float64).expand(1, 1, 1, -1).unbind(-1)
+            z = number(example.z[0])
+            state = self.plugin.start(z, layout)
+            for r, (t, s) in enumerate(pairwise(rows)):
+                drawn = number(example.noise[r])
+                z, state = self.plugin.step(
+                    z, t, s, denoise=denoise, state=state, noise=lambda stream, drawn=drawn: drawn
+                )
+                found, expected = z["number"].item(), example.z[r + 1]
+                assert math.isclose(found, expected, rel_tol=1e-6, abs_tol=1e-6), (
+                    f"row {r + 1} is {found:.8g}, stated is {expected:.8g}"
+                )
