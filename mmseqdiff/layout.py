@@ -9,7 +9,7 @@ have segments of equal length (footnote 4 there), so the geometry is kept in exa
 """
 
 from bisect import bisect_right
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from functools import cached_property
 
@@ -186,6 +186,18 @@ class Layout:
             for left, right in self.track(modality).intervals
         ]
         return torch.tensor(inside)
+
+    def covered(self, stretches: Mapping[str, Sequence[Interval]]) -> Bool[Tensor, "modality segment"]:
+        """The cells that lie in one of some stretches of time of their modality, as :meth:`cells` has it.
+
+        Args:
+            stretches: of every modality.
+        """
+        rows = {track.modality: torch.zeros(track.segments, dtype=torch.bool) for track in self.tracks}
+        for name, intervals in stretches.items():
+            for start, stop in intervals:
+                rows[name] = rows[name] | self.cells(name, start, stop)
+        return self.stack(rows)
 
     def correspondence(self, reference: str | None = None) -> Int[Tensor, "modality segment"]:
         """For every cell the segment of the reference track that holds its midpoint; −1 in padding.

@@ -79,6 +79,7 @@ def tiny_audio_codec():
 
 
 POLICIES, TASKS, PLANS = f"{NOISE}.policies", f"{NOISE}.tasks", f"{NOISE}.plans"
+COVERED = "layout.covered(self.known(layout))"
 DRAWN = "return tied_levels(self.ties(layout)[0], keys, num_levels)"
 DDIM, HISTORY = f"{SAMPLERS}.ddim", f"{SAMPLERS}.history"
 AUDIO, VIDEO = "mmseqdiff_soundstream.codec", "mmseqdiff_magvit2.codec"
@@ -109,13 +110,13 @@ MUTANTS = [
     Mutant("a mixture that names the wrong component", "policy", "test_levels_are_equal_within_a_group", POLICIES,
            "found.append(offset + policy.component(inner))", "found.append(policy.component(inner))", "monl"),
     Mutant("a given cell outside the layout", "task", "test_given_cells_exist", TASKS,
-           "return layout.stack(rows)", "return layout.stack(rows) | ~layout.valid", "joint"),
+           COVERED, f"{COVERED} | ~layout.valid", "joint"),
     Mutant("a task that depends on the order of the tracks", "task", "test_the_order_of_the_tracks_does_not_matter",
            TASKS, "whole if name in self.modalities else ()", "whole if layout.row(name) == 0 else ()", "v2a"),
     Mutant("a given cell that may not be read", "task", "test_given_cells_may_be_read", TASKS,
-           "layout.cells(name, start, stop)", "layout.cells(name, start, stop + 1)", "continuation", {"length": 0.25}),
+           COVERED, f"{COVERED} | torch.roll({COVERED}, 1, 1) & layout.valid", "continuation", {"length": 0.25}),
     Mutant("a task that reads what it does not give", "task", "test_what_may_be_read_whole_is_given", TASKS,
-           "rows[name] | layout.cells(name, start, stop)", "rows[name] & layout.cells(name, start, stop)", "a2v"),
+           COVERED, "torch.zeros_like(layout.valid)", "a2v"),
     Mutant("a plan that never reaches 0", "plan", "test_every_cell_ends_at_0", PLANS,
            "torch.linspace(num_levels, 0, steps + 1", "torch.linspace(num_levels, 0.5, steps + 1", "Full", {"steps": 40}),
     Mutant("a plan that rises", "plan", "test_levels_fall", PLANS,

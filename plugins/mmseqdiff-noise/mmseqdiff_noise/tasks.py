@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 from fractions import Fraction
 
 import attrs
-import torch
 from jaxtyping import Bool
 from torch import Tensor
 
@@ -56,11 +55,7 @@ class TimeRanges(Task):
 
     def given(self, layout: Layout) -> Bool[Tensor, "modality segment"]:
         """The cells inside the given stretches."""
-        rows = {track.modality: torch.zeros(track.segments, dtype=torch.bool) for track in layout.tracks}
-        for name, intervals in self.known(layout).items():
-            for start, stop in intervals:
-                rows[name] = rows[name] | layout.cells(name, start, stop)
-        return layout.stack(rows)
+        return layout.covered(self.known(layout))
 
 
 def _ranges(value: Mapping[str, Sequence[Sequence[Fraction | int]]]) -> dict[str, tuple[Interval, ...]]:

@@ -3,7 +3,6 @@
 from fractions import Fraction
 
 import attrs
-import torch
 from jaxtyping import Bool
 from torch import Tensor
 
@@ -58,11 +57,7 @@ class PlayTask(Task):
 
     def given(self, layout: Layout) -> Bool[Tensor, "modality segment"]:
         """The cells inside the given stretches."""
-        rows = {track.modality: torch.zeros(track.segments, dtype=torch.bool) for track in layout.tracks}
-        for name, intervals in self.known(layout).items():
-            for start, stop in intervals:
-                rows[name] = rows[name] | layout.cells(name, start, stop)
-        return layout.stack(rows)
+        return layout.covered(self.known(layout))
 
 
 def world_model(actions: str = "actions", length: Fraction = BEGINNING) -> PlayTask:
