@@ -74,6 +74,8 @@ class AVDiT(nn.Module):
             raise ValueError(f"heads {heads} must divide dimension {dimension}")
         if rotary and dimension // heads % 2:
             raise ValueError(f"a rotary head needs an even width: dimension {dimension} / heads {heads} is odd")
+        if alibi and heads == 1:
+            raise ValueError("alibi needs at least two heads: the last one sees all moments alike")
         self.layout = layout
         tracks = {track.modality: track for track in layout.tracks}
         self.cells = CellEmbedding(layout, dimension)

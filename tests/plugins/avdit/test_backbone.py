@@ -327,6 +327,7 @@ def test_wrong_shapes_are_refused(change, message):
         ({"heads": 5}, "heads 5 must divide dimension 24"),
         ({"patch": 4}, r"patch 4 .* \(4, 2\) of 'video'"),
         ({"layers": 0}, "layers must be positive, got 0"),
+        ({"heads": 1, "alibi": True}, "alibi needs at least two heads"),
         ({"heads": 8, "rotary": True}, "a rotary head needs an even width: dimension 24 / heads 8 is odd"),
     ],
 )
