@@ -260,7 +260,7 @@ def integral(t, s, points):
     """∫ exp(λ − λ_s) x0(λ) dλ from λ_t to λ_s, of the polynomial through ``(level, estimate)`` pairs."""
     start, stop = half_log_snr(t), half_log_snr(s)
     nodes, values = zip(*((half_log_snr(level), value) for level, value in points))
-    curve = interpolate.BarycentricInterpolator(nodes, values)
+    curve = interpolate.KroghInterpolator(nodes, values)
     return integrate.quad(lambda at: math.exp(at - stop) * float(curve(at)), start, stop, epsabs=1e-12)[0]
 
 
@@ -315,12 +315,6 @@ STATED = [
         for name, parameters, layout, T, given, rows in ROWS
     ),
 ]
-LAW = {
-    "task": "test_the_cells_are_given_that_are_stated",
-    "policy": "test_matrices_come_as_often_as_stated",
-    "plan": "test_the_rows_are_those_that_are_stated",
-    "sampler": "test_a_run_makes_the_numbers_that_are_stated",
-}
 
 
 @pytest.mark.parametrize(
@@ -328,12 +322,11 @@ LAW = {
     [pytest.param(*entry, id=f"{entry[1]} {' '.join(map(str, entry[2].values()))}") for entry in STATED],
 )
 def test_the_worked_examples(host, kind, name, parameters, example):
-    contract = CONTRACTS[kind].of(lambda: host.build(kind, name, **parameters), stated=[example])()
-    getattr(contract, LAW[kind])()
+    CONTRACTS[kind].of(lambda: host.build(kind, name, **parameters), stated=[example])().test_worked_examples_hold()
 
 
 def test_every_built_in_one_has_worked_examples(host):
-    for kind in LAW:
+    for kind in {of for of, *_ in STATED}:
         ours = {
             entry.name
             for entry in host.registrations(kind)

@@ -89,7 +89,7 @@ class Contract:
     """The laws of one kind of plugin; a subclass says what is held against them.
 
     Laws hold for every plugin of a kind. What one plugin does within them its author may state as worked examples in
-    ``stated``; the kinds that take some say of which class.
+    ``stated``; the kinds that take some say of which class, and ``test_worked_examples_hold`` asserts them.
     """
 
     kind: ClassVar[str]

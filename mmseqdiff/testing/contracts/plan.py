@@ -99,7 +99,7 @@ class PlanContract(Contract):
         )
 
     @law(7)
-    def test_the_rows_are_those_that_are_stated(self) -> None:
+    def test_worked_examples_hold(self) -> None:
         """In the worked examples the plan has the rows that were written down."""
         for example in self.examples():
             layout = example.layout

@@ -167,7 +167,7 @@ class PolicyContract(Contract):
             )
 
     @law(4)
-    def test_matrices_come_as_often_as_stated(self) -> None:
+    def test_worked_examples_hold(self) -> None:
         """In the worked examples every matrix comes as often as was written down, and no other."""
         for example in self.examples():
             rows = example.layout.split(self._draw(example.layout, MANY, example.num_levels)[0].long()).values()

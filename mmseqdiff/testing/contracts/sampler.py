@@ -254,7 +254,7 @@ class SamplerContract(SamplerRuns, SamplerConvergence):
         assert same, "the first prediction of a step is not at its own latents and levels"
 
     @law(5)
-    def test_a_run_makes_the_numbers_that_are_stated(self) -> None:
+    def test_worked_examples_hold(self) -> None:
         """In the worked examples every row has the number that was written down."""
         layout = Layout([Track("number", (0, 1))])
 

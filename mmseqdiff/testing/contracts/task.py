@@ -92,7 +92,7 @@ class TaskContract(Contract):
         assert dict(stretches) == dict(known), "what is known depends on the order of the tracks"
 
     @law(7)
-    def test_the_cells_are_given_that_are_stated(self) -> None:
+    def test_worked_examples_hold(self) -> None:
         """In the worked examples the cells are given that were written down."""
         for example in self.examples():
             given = example.layout.split(self.plugin.given(example.layout))
