@@ -34,7 +34,7 @@ SCHEDULE = Arc(num_levels=1000, angle=1.5)
 STOP = 300.0
 """Where a run stops: the last step, to 0, is of order 1 for all samplers."""
 STEPS = 64
-FEW = 8
+FEW = 4
 """Steps after which a sampler that is calibrated should be nearer than one that is not."""
 TOLERANCE = 0.5
 """An order that is less than stated by this much is another order."""
