@@ -23,6 +23,8 @@ from mmseqdiff_samplers.history import History
 
 __all__ = ["Span", "choose", "quadrature"]
 
+NEAREST = 1e-4
+"""How far apart nodes r_i must be: a slope between two estimates has their rounding, or a network's noise, over this."""
 HIGHEST_MOMENT = 24
 """Downwards from here, Eq. (2) has forgotten where it began long before the moments in use, for h < 1."""
 
@@ -51,7 +53,7 @@ class Span:
 
     @classmethod
     def between(cls, schedule: NoiseSchedule, t: Levels, s: Levels, history: History) -> "Span":
-        """From level ``t`` to level ``s``. Entries count while they lie strictly ever further on the noisy side."""
+        """From level ``t`` to level ``s``. Entries count while they lie ever further, by :data:`NEAREST`, on the noisy side."""
         t, s = t.double(), s.double()
         sigma_t, sigma_s = schedule.sigma(t), schedule.sigma(s)
         start, end = schedule.log_snr(t) / 2, schedule.log_snr(s) / 2
@@ -62,7 +64,7 @@ class Span:
         order, last, last_node, nodes = torch.ones_like(history.entries), start, torch.zeros_like(h), []
         for i, level in enumerate(history.levels):
             entry = schedule.log_snr(level) / 2
-            live = live & (history.entries > i) & (entry < last)
+            live = live & (history.entries > i) & (last - entry > NEAREST * h)
             last_node = torch.where(
                 live, (torch.where(live, entry, 0) - torch.where(live, start, 0)) / h, last_node - 1
             )

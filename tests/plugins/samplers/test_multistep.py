@@ -206,6 +206,21 @@ def test_a_constant_x0_is_followed_exactly(sampler, layout, schedule, path, x0):
             torch.testing.assert_close(made[name], c * x0 + d * (z - a * x0) / b, rtol=1e-9, atol=1e-9)
 
 
+@pytest.mark.parametrize(
+    "sampler", [DPMPP2M(), DPMPP3M(), DPMPPSDE2M(), *[UniPC(p, bh) for p in (2, 3) for bh in ("bh1", "bh2")]]
+)
+@pytest.mark.parametrize("gap", [1e-15, 1e-12, 1e-9, 1e-6, 1e-4])
+def test_a_step_too_short_to_tell_estimates_apart_is_forgotten(sampler, gap):
+    # The slope between two estimates that rounding tells apart is rounding over the gap.
+    schedule, levels = Arc(8, 1.5), [8.0, 7.0, 7.0 * (1 - gap), 3.0]
+    first, last = schedule.alpha(torch.tensor([levels[0], levels[-1]], dtype=torch.float64)).tolist()
+    start, silence = ({"video": torch.full((1, 1, 1), value, dtype=torch.float64)} for value in (first, 0.0))
+    made = walk(
+        sampler, schedule, ONE, levels, start, lambda z, t: np.ones_like(z) + 1e-9 * math.sin(1e16 * t), [silence] * 3
+    )
+    assert float(made["video"]) == pytest.approx(last, abs=1e-5)
+
+
 @given(h=st.floats(-14, 4).map(math.exp))
 def test_moments_are_what_scipy_integrates(h):
     span = Span(
