@@ -2,14 +2,17 @@
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
 
 __all__ = ["bench"]
 
 WIDTH = 120
-"""Characters of a line of a table that does not go to a terminal."""
+"""Characters of a line of a table at least: in a narrower terminal lines wrap, and no number is cut off."""
 
 bench = typer.Typer(help="Hold the parts against closed forms, and against others.", no_args_is_help=True)
 """The group of these commands."""
@@ -53,8 +56,7 @@ def exact(
     if as_json:
         print(json.dumps(report.to_dict(), indent=1))
     else:
-        console = Console()
-        console.print(report.tables(), width=None if console.is_terminal else WIDTH)
+        _show(report.tables())
 
 
 @bench.command()
@@ -96,7 +98,7 @@ def policies(
         print(json.dumps(made.to_dict(), indent=1))
         return
     for table in made.tables():
-        Console(width=WIDTH).print(table)
+        _show(table)
 
 
 @bench.command()
@@ -135,7 +137,15 @@ def codec(
     if as_json:
         print(json.dumps(report.to_dict(), indent=1))
     else:
-        Console(width=None if Console().is_terminal else WIDTH).print(report.table())
+        _show(report.table())
+
+
+def _show(tables: "RenderableType") -> None:
+    """Prints tables at a width where no number is cut off."""
+    from rich.console import Console
+
+    console = Console()
+    (console if console.width >= WIDTH else Console(width=WIDTH)).print(tables)
 
 
 def _counts(option: str, text: str) -> list[int]:

@@ -17,3 +17,14 @@ def test_what_cannot_be_benched_is_refused(monkeypatch, capsys, tmp_path, argume
         cli.main()
     assert ended.value.code == 2
     assert message in capsys.readouterr().err
+
+
+def test_a_narrow_terminal_cuts_no_number_off(monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", "60")
+    words = ("--sampler", "ddim", "--task", "joint", "--plan", "full", "--steps", "2,4,8,16,32", "--evaluations", "2")
+    monkeypatch.setattr(sys, "argv", ["mmseqdiff", "bench", "exact", *words])
+    with pytest.raises(SystemExit):
+        cli.main()
+    output = capsys.readouterr().out
+    assert "evaluations" in output
+    assert "…" not in output
