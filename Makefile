@@ -12,7 +12,7 @@ install: .venv/installed
 
 .venv/installed: $(PROJECTS)
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[dev]" $(PLUGINS:%=-e %) -e "plugins/mmseqdiff-monologues[speech]"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[dev]" $(PLUGINS:%=-e %) -e "plugins/mmseqdiff-monologues[speech,words]"
 	touch $@
 
 demo: install

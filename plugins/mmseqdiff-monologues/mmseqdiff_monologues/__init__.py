@@ -27,3 +27,9 @@ def register(add) -> None:
         "mmseqdiff_monologues.metrics:IdentityConsistency",
         summary="monologues: colours and shape in the picture against the given person's",
     )
+    add(
+        "metric",
+        "word_error",
+        "mmseqdiff_monologues.metrics:WordError",
+        summary="monologues that say digits: are they understood, and as well as the real clip's",
+    )

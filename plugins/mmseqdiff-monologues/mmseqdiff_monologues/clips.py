@@ -34,15 +34,17 @@ class ClipFormat:
         size: height and width in pixels.
         frame_rate: frames a second.
         sample_rate: audio samples a second.
+        says: ``"sentences"`` or ``"digits"``.
 
     Raises:
-        ValueError: if one is not positive or there is not a whole frame.
+        ValueError: if a number is not positive, there is not a whole frame, or ``says`` is something else.
     """
 
     seconds: Fraction = attrs.field(converter=Fraction)
     size: int
     frame_rate: Fraction = attrs.field(converter=Fraction)
     sample_rate: int
+    says: str = attrs.field(default="sentences", validator=attrs.validators.in_(("sentences", "digits")))
 
     def __attrs_post_init__(self) -> None:
         if min(self.size, self.frame_rate, self.sample_rate) <= 0 or self.seconds * self.frame_rate < 1:
@@ -93,6 +95,15 @@ class Truth:
             raise ValueError(f"{seconds} s from {start} s on do not lie in a monologue of {self.format.seconds} s")
         return torch.tensor([self.opening[n] for n in shown])
 
+    def said(self, start: Fraction, seconds: Fraction) -> tuple[tuple[str, float, float], ...]:
+        """Every word that is spoken whole within ``seconds`` from ``start`` on, with its times in the file.
+
+        A word lasts until the next begins. The last in the file is never whole: the clip may end within it.
+        """
+        words = (word.strip(".,").lower() for word in self.text.split())
+        timed = zip(words, self.words, self.words[1:])
+        return tuple((word, first, last) for word, first, last in timed if start <= first and last <= start + seconds)
+
     def write(self, path: Path) -> None:
         """Writes JSON, under a temporary name first.
 
@@ -141,7 +152,7 @@ class Monologue:
             PluginError: if espeak-ng is not installed.
         """
         identity = Identity.draw(seed)
-        speech = speak(seed, identity.voice, format.seconds, format.sample_rate)
+        speech = speak(seed, identity.voice, format.seconds, format.sample_rate, format.says)
         pose = move(seed, speech, format.frame_times)
         return cls(
             video=torch.from_numpy(render(identity, pose, (format.size, format.size))),

@@ -27,6 +27,7 @@ class Monologues:
         size: height and width in pixels.
         frame_rate: frames a second.
         sample_rate: audio samples a second.
+        says: what they say: ``"sentences"``, or ``"digits"``, which a small recogniser can understand.
         workers: processes that make clips; with more than one, a script needs ``if __name__ == "__main__":``.
 
     Raises:
@@ -40,6 +41,7 @@ class Monologues:
     size: int = 64
     frame_rate: Fraction = attrs.field(default=Fraction(8), converter=Fraction)
     sample_rate: int = 16000
+    says: str = "sentences"
     workers: int = 1
 
     def __attrs_post_init__(self) -> None:
@@ -51,7 +53,7 @@ class Monologues:
     @property
     def format(self) -> ClipFormat:
         """What all clips have in common."""
-        return ClipFormat(self.seconds, self.size, self.frame_rate, self.sample_rate)
+        return ClipFormat(self.seconds, self.size, self.frame_rate, self.sample_rate, self.says)
 
     def clip_seed(self, index: int) -> int:
         """The seed of clip ``index``."""

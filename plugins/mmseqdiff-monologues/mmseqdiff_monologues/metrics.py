@@ -1,6 +1,7 @@
-"""Two metrics that read pictures alone: does the mouth move as it should, and is it still the same person.
+"""What the truth of a monologue allows to measure: whether the mouth moves as it should, whether it is still the same person,
+and whether digits are understood.
 
-Both look at a video ``(frames, height, width, 3)`` of any size, in the picture's own coordinates: u to the right and v
+The first two look at a video ``(frames, height, width, 3)`` of any size, in the picture's own coordinates: u to the right and v
 down from the middle, in units of the short side. The head moves little enough to stay within the regions below.
 
 The opening of the mouth. Every mouth is as dark inside, and lips lie on the way from the skin s to the inside m:
@@ -25,8 +26,9 @@ from mmseqdiff.protocols import Comparison
 from mmseqdiff_monologues.clips import Truth, truth_path
 from mmseqdiff_monologues.identity import LIPS, MOUTH_INTERIOR
 from mmseqdiff_monologues.render import MOUTH_HEIGHT
+from mmseqdiff_monologues.words import recognise, word_error
 
-__all__ = ["IdentityConsistency", "MouthAlignment", "measure_opening", "measure_palette", "measure_shape"]
+__all__ = ["IdentityConsistency", "MouthAlignment", "WordError", "measure_opening", "measure_palette", "measure_shape"]
 
 Video = Float[Tensor, "frame height width 3"]
 
@@ -136,6 +138,41 @@ class IdentityConsistency:
         colours = {name: (found[name] - true[name]).norm().item() for name in found}
         shape = 0.5 * (measure_shape(generated, found) - measure_shape(real, true)).abs().sum().item()
         return {"distance": sum(colours.values()) / len(colours), **colours, "shape": shape}
+
+
+@attrs.frozen
+class WordError:
+    """Are a generated voice's digits understood, and as well as the real one's?
+
+    The digits are those that the real file's ground truth has spoken whole within the clip. Without one that says digits, or
+    where a part of the sound is given, there is nothing to say.
+
+    Attributes:
+        audio: name of the modality that is heard.
+    """
+
+    audio: str = "audio"
+    better: ClassVar[Mapping[str, str]] = {"error": "lower", "excess": "lower"}
+
+    def __call__(self, comparison: Comparison) -> dict[str, float]:
+        """``error``: the word error of what is heard, 0 for every digit understood; ``excess``: that over the real clip's.
+
+        Raises:
+            PluginError: if pocketsphinx is not installed.
+        """
+        given, path = comparison.given.get(self.audio), truth_path(comparison.file)
+        if given is None or given.any() or not path.is_file():
+            return {}
+        truth, rate = Truth.read(path), comparison.rates[self.audio]
+        said = truth.said(comparison.start, len(given) / rate)
+        if truth.format.says != "digits" or not said:
+            return {}
+        first, last = (round((time - float(comparison.start)) * rate) for time in (said[0][1], said[-1][2]))
+        generated, real = (
+            word_error(recognise(signals[self.audio][first:last], int(rate)), [word for word, _, _ in said])
+            for signals in (comparison.generated, comparison.real)
+        )
+        return {"error": generated, "excess": generated - real}
 
 
 def _correlation(first: Float[Tensor, " frame"], second: Float[Tensor, " frame"]) -> float:

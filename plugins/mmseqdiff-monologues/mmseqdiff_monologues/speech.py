@@ -1,4 +1,4 @@
-"""What is heard: a person's voice speaking composed sentences, with the times of the phonemes and words."""
+"""What is heard: a person's voice speaking composed sentences or digits, with the times of the phonemes and words."""
 
 import math
 from fractions import Fraction
@@ -11,13 +11,13 @@ from jaxtyping import Float
 from mmseqdiff_monologues import espeak
 from mmseqdiff_monologues.identity import Voice
 from mmseqdiff_monologues.seeds import Draws
-from mmseqdiff_monologues.text import compose
+from mmseqdiff_monologues.text import compose, dictate
 
 __all__ = ["Phoneme", "Speech", "speak"]
 
 _LOUDNESS = 0.1  # root mean square of every waveform
 _FADE = 0.02  # seconds at the end, where the speaker may be cut short
-_SENTENCE = 2  # seconds: hardly a composed sentence is shorter
+_SENTENCE, _DIGIT = 2, 0.2  # seconds: hardly a composed sentence or a digit is shorter
 
 
 @attrs.frozen
@@ -59,13 +59,16 @@ class Speech:
         return len(self.waveform) / self.sample_rate
 
 
-def speak(seed: int, voice: Voice, seconds: Fraction, sample_rate: int) -> Speech:
-    """Speaks the sentences of a clip seed for exactly ``seconds``.
+def speak(seed: int, voice: Voice, seconds: Fraction, sample_rate: int, says: str = "sentences") -> Speech:
+    """Speaks the ``"sentences"`` or ``"digits"`` of a clip seed for exactly ``seconds``.
 
     Raises:
         PluginError: if espeak-ng is not installed.
     """
-    text = compose(seed, sentences=math.ceil(seconds / Fraction(_SENTENCE)) + 1)
+    if says == "digits":
+        text = dictate(seed, digits=math.ceil(seconds / _DIGIT))
+    else:
+        text = compose(seed, sentences=math.ceil(seconds / _SENTENCE) + 1)
     wave, events = espeak.synthesise(text, voice)
     pause = Draws(seed, "speech").uniform("pause", 0.0, 0.35)  # before the first word
     count = int(seconds * sample_rate)

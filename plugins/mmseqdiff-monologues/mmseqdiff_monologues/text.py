@@ -1,8 +1,11 @@
-"""What is said: sentences put together from short word lists."""
+"""What is said: sentences put together from short word lists, or digits."""
 
 from mmseqdiff_monologues.seeds import Draws
 
-__all__ = ["compose"]
+__all__ = ["DIGITS", "compose", "dictate"]
+
+DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+"""The words of :func:`dictate`."""
 
 _WHO = (
     "my mother", "the baker", "a sailor", "our teacher", "the old farmer", "his brother", "the young doctor",
@@ -41,3 +44,9 @@ def compose(seed: int, sentences: int) -> str:
 
 
 _PARTS = {"who": _WHO, "how": _HOW, "does": _DOES, "which": _WHICH, "what": _WHAT, "where": _WHERE}
+
+
+def dictate(seed: int, digits: int) -> str:
+    """Some digits, in groups of three with a comma between them."""
+    words = Draws(seed, "text").choices("digits", DIGITS, digits)
+    return ", ".join(" ".join(words[n : n + 3]) for n in range(0, digits, 3)) + "."

@@ -126,10 +126,10 @@ def test_a_damaged_truth_is_named(tmp_path, content):
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"count": 0}, {"split": "test"}, {"seed": -1}, {"size": 0}, {"seconds": Fraction(0)}]
+    "wrong", [{"count": 0}, {"split": "test"}, {"seed": -1}, {"size": 0}, {"seconds": Fraction(0)}, {"says": "poems"}]
 )
 def test_values_out_of_range_are_refused(wrong):
-    with pytest.raises(ValueError, match=r"at least|split|must lie|positive"):
+    with pytest.raises(ValueError, match=r"at least|split|must lie|positive|poems"):
         Monologues(**{"count": 1, **wrong})
 
 
@@ -141,10 +141,10 @@ def test_several_processes_make_the_same_clips(folder, tmp_path):
     assert_same_clips(made, signals(folder))
 
 
-def test_the_plugin_brings_a_data_set_and_two_metrics():
+def test_the_plugin_brings_a_data_set_and_three_metrics():
     host = mmseqdiff.load_plugins()
     assert host.build("dataset", "monologues", count=2, frame_rate="25/2").frame_rate == Fraction(25, 2)
-    for name in ("mouth_alignment", "identity_consistency"):
+    for name in ("mouth_alignment", "identity_consistency", "word_error"):
         assert callable(host.build("metric", name))
 
 
