@@ -5,7 +5,8 @@
     (3) SI-SDR  10 log10 ( |a x|² / |a x − x̂|² ),  a = ⟨x, x̂⟩ / |x|²        sound, in decibels (arXiv:1811.02508)
 
 These are torchmetrics'. To them come the numbers that the codec itself reports (``reconstruction_quality``), such as
-SoundStream's multi-scale mel distance.
+SoundStream's multi-scale mel distance, and installed metrics that have something to say of the file: a reconstruction is
+judged as if it had been generated, with the other signals given.
 """
 
 from collections.abc import Mapping
@@ -19,14 +20,15 @@ from torch import Tensor
 
 from mmseqdiff.data.media import write_clip
 from mmseqdiff.errors import CheckpointError, UserError
+from mmseqdiff.evaluate.samples import checked
 from mmseqdiff.host import Host
 from mmseqdiff.modality import Modality
-from mmseqdiff.protocols import MediaFormat
+from mmseqdiff.protocols import Comparison, MediaFormat, Metric
 from mmseqdiff.recipe import Component
 from mmseqdiff.train import checkpoint
 from mmseqdiff.train.codec import load_codec
 
-__all__ = ["Reconstruction", "load_modality", "measure", "reconstruct", "write_beside"]
+__all__ = ["Reconstruction", "judge", "load_modality", "measure", "reconstruct", "write_beside"]
 
 
 @attrs.frozen(eq=False)
@@ -125,6 +127,40 @@ def measure(
         ratio = audio.scale_invariant_signal_distortion_ratio(reconstruction, signal, zero_mean=True)
         return {"si_sdr": float(ratio)}
     return {}
+
+
+def judge(
+    metrics: Mapping[str, Metric], reconstructions: Mapping[str, Reconstruction], file: Path, start: Fraction
+) -> dict[str, dict[str, float]]:
+    """What metrics say of each reconstruction, beside the other modalities' signals.
+
+    Args:
+        metrics: by name; those that have nothing to say of a file are passed over.
+        reconstructions: of one file, by modality.
+        file: the media file.
+        start: where in it they start, in seconds.
+
+    Returns:
+        Modality → ``metric/value`` → number.
+    """
+    real = {name: each.signal for name, each in reconstructions.items()}
+    found: dict[str, dict[str, float]] = {}
+    for name, each in reconstructions.items():
+        comparison = Comparison(
+            generated={**real, name: each.reconstruction},
+            real=real,
+            given={other: torch.full((len(signal),), other != name) for other, signal in real.items()},
+            rates={other: each.format.rate for other, each in reconstructions.items()},
+            file=file,
+            start=start,
+        )
+        found[name] = {
+            f"{kind}/{value}": number
+            for kind, metric in metrics.items()
+            if (values := metric(comparison))
+            for value, number in checked(metric, values).items()
+        }
+    return found
 
 
 def _torchmetrics():

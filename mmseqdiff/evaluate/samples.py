@@ -22,7 +22,7 @@ from mmseqdiff.pipeline import Pipeline
 from mmseqdiff.plan import SamplingPlan
 from mmseqdiff.protocols import Comparison, Metric, Task
 
-__all__ = ["fitting_metrics", "generate_comparisons", "given_part", "measure_samples"]
+__all__ = ["checked", "fitting_metrics", "generate_comparisons", "given_part", "measure_samples"]
 
 
 def given_part(track: Track, given: Bool[Tensor, " segment"], rate: Fraction, length: int) -> Bool[Tensor, " time"]:
@@ -101,7 +101,7 @@ def measure_samples(
         others = [
             comparison.beside(comparisons[(n + 1) % len(comparisons)]) for n, comparison in enumerate(comparisons)
         ]
-        own, other = ([_measure(metric, comparison) for comparison in each] for each in (comparisons, others))
+        own, other = ([checked(metric, metric(comparison)) for comparison in each] for each in (comparisons, others))
         results[name] = {
             value: PairedTest([row[value] for row in own], [row[value] for row in other], better)
             for value, better in metric.better.items()
@@ -109,8 +109,12 @@ def measure_samples(
     return results
 
 
-def _measure(metric: Metric, comparison: Comparison) -> dict[str, float]:
-    values = metric(comparison)
+def checked(metric: Metric, values: dict[str, float]) -> dict[str, float]:
+    """What a metric returned.
+
+    Raises:
+        PluginError: if these are other values than it declares.
+    """
     if values.keys() != metric.better.keys():
         raise PluginError(f"{origin(metric)} returned {sorted(values)}, expected {sorted(metric.better)}")
     return values

@@ -4,6 +4,8 @@ import json
 import math
 import sys
 from fractions import Fraction
+from pathlib import Path
+from typing import ClassVar
 
 import pytest
 import torch
@@ -14,7 +16,7 @@ from mmseqdiff import cli, random
 from mmseqdiff.data.audio import AudioFormat
 from mmseqdiff.data.media import write_clip
 from mmseqdiff.data.video import VideoFormat
-from mmseqdiff.evaluate.reconstruction import Reconstruction, measure, write_beside
+from mmseqdiff.evaluate.reconstruction import Reconstruction, judge, measure, write_beside
 from mmseqdiff.train.codec import save_codec
 
 VIDEO, AUDIO = VideoFormat(rate=8, height=16, width=24), AudioFormat(rate=16000)
@@ -111,8 +113,8 @@ def test_the_command_writes_both_codecs_reconstructions_and_their_numbers(codecs
     code, output = run(monkeypatch, capsys, *words, "--json")
     assert code == 0
     quality = json.loads(output.out)
-    assert set(quality["video"]) == {"psnr", "ssim"}
-    assert set(quality["audio"]) == {"mel", "si_sdr"}
+    assert set(quality["video"]) == {"seconds", "psnr", "ssim"}
+    assert set(quality["audio"]) == {"seconds", "mel", "si_sdr"}
     wide = VideoFormat(rate=8, height=16, width=48)
     assert round(wide.duration(tmp_path / "out.mkv") * 8) == 13
     first = Fraction(0), Fraction(1)
@@ -121,9 +123,68 @@ def test_the_command_writes_both_codecs_reconstructions_and_their_numbers(codecs
     )
     code, output = run(monkeypatch, capsys, *words, "--seconds", 1)
     assert code == 0
-    assert "video, 1.125 s" not in output.out
-    assert "video, 0.625 s: psnr" in output.out, "5 of 8 frames"
-    assert "audio, 1 s: mel" in output.out
+    assert "video: seconds 0.625, psnr" in output.out, "5 of 8 frames"
+    assert "audio: seconds 1, mel" in output.out
+
+
+def test_of_a_folder_it_gives_the_mean_over_files_and_what_metrics_say(codecs, clip, tmp_path, monkeypatch, capsys):
+    """The second file is the first without its picture: it is left out, and said to be."""
+    folder, out = tmp_path / "clips", tmp_path / "out"
+    (folder / "more").mkdir(parents=True)
+    for seed, path in enumerate((folder / "a.mkv", folder / "more" / "b.mkv")):
+        sound = 0.1 * random.normal(random.example_keys(seed, range(1)), "sound", (28000,))[0]
+        write_clip(path, {"video": pictures(14, seed), "audio": sound}, {"video": VIDEO, "audio": AUDIO})
+    write_clip(folder / "sound.wav", {"audio": sound}, {"audio": AUDIO})
+    words = ("--codec", codecs[0], "--codec", codecs[1], "--json")
+    code, output = run(monkeypatch, capsys, folder, out, *words)
+    assert code == 0
+    assert "sound.wav" in output.err
+    found = json.loads(output.out)
+    singles = []
+    for path in (folder / "a.mkv", folder / "more" / "b.mkv"):
+        singles.append(json.loads(run(monkeypatch, capsys, path, tmp_path / "one.mp4", *words)[1].out))
+    for name, values in found.items():
+        for key, value in values.items():
+            first, second = (single[name][key] for single in singles)
+            assert value["files"] == 2
+            assert value["mean"] == pytest.approx((first + second) / 2)
+            assert value["standard error"] == pytest.approx(abs(first - second) / 2)
+    assert (out / "a.mp4").is_file()
+    assert (out / "more" / "b.mp4").is_file()
+
+
+def test_metrics_judge_a_reconstruction_beside_the_other_signals():
+    """As if the one had been generated and the others given; those that have nothing to say are passed over."""
+
+    class Seen:
+        better: ClassVar = {"error": "lower"}
+
+        def __call__(self, comparison):
+            if comparison.given["video"].all():
+                return {}
+            assert not comparison.given["video"].any()
+            assert comparison.given["audio"].all()
+            assert (comparison.file, comparison.start) == (Path("a.mkv"), Fraction(1))
+            assert torch.equal(comparison.generated["audio"], comparison.real["audio"])
+            return {"error": float((comparison.generated["video"] - comparison.real["video"]).abs().max())}
+
+    x, sound = pictures(), torch.zeros(6000)
+    found = {"video": Reconstruction(x, x + 0.25, VIDEO, {}), "audio": Reconstruction(sound, sound, AUDIO, {})}
+    judged = judge({"seen": Seen()}, found, Path("a.mkv"), Fraction(1))
+    assert judged["audio"] == {}
+    assert judged["video"] == {"seen/error": pytest.approx(0.25)}
+
+
+def test_files_that_would_be_written_to_one_are_refused(codecs, clip, tmp_path, monkeypatch, capsys):
+    (tmp_path / "clips").mkdir()
+    for suffix in (".mkv", ".mp4"):
+        (tmp_path / "clips" / "a").with_suffix(suffix).write_bytes(clip.read_bytes())
+    code, output = run(monkeypatch, capsys, tmp_path / "clips", tmp_path / "out", "--codec", codecs[0])
+    assert code == 2
+    assert "rename one" in output.err
+    code, output = run(monkeypatch, capsys, clip, clip, "--codec", codecs[0])
+    assert code == 2
+    assert "would replace" in output.err
 
 
 def test_a_models_codecs_are_all_tried(clip, tmp_path, monkeypatch, capsys):
