@@ -163,6 +163,8 @@ class CodecTraining:
             the codec to deceive it; 0 in the papers, and never where None. Single frames are trained without.
         adversary_learning_rate: that network's peak; ``learning_rate`` where None.
         perceptual: a network whose features the codec should keep; none where None.
+        frozen: parts of the codec, by their attributes' names, that stay as they are. With ``encoder`` frozen, a codec that was
+            trained before keeps its latents, and models of these stay valid, while its decoder learns on.
     """
 
     steps: int = attrs.field(default=100_000, validator=_positive)
@@ -182,6 +184,7 @@ class CodecTraining:
     adversarial_from: int | None = attrs.field(default=None, validator=attrs.validators.optional(_not_negative))
     adversary_learning_rate: float | None = attrs.field(default=None, validator=attrs.validators.optional(_positive))
     perceptual: Component | None = None
+    frozen: tuple[str, ...] = ()
 
 
 @attrs.frozen(kw_only=True)

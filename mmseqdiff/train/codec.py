@@ -23,7 +23,7 @@ and quality; beside them lie what resuming needs: ``checkpoints/``, ``image/`` a
 
 import inspect
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +65,7 @@ def train_codec(
     data: Path,
     out: Path,
     *,
+    start_from: Path | None = None,
     device: str = "cpu",
     console: Console | None = None,
 ) -> bool:
@@ -76,6 +77,7 @@ def train_codec(
         modality: one of the recipe's.
         data: a folder of media files.
         out: gets ``codec.safetensors``, ``manifest.json`` and what resuming needs.
+        start_from: the folder of a trained codec whose weights a new training starts from.
         device: where to train.
         console: for progress.
 
@@ -83,9 +85,10 @@ def train_codec(
         Whether training is complete; False after Ctrl-C.
 
     Raises:
-        RecipeError: if the recipe has no such modality, its codec cannot be trained, or takes no clips of that length.
+        RecipeError: if the recipe has no such modality, its codec cannot be trained, takes no clips of that length, or
+            has nothing left to train.
         MediaError: if there is nothing to train on.
-        CheckpointError: if ``out`` holds another training.
+        CheckpointError: if ``out`` holds another training, or ``start_from`` no codec of these shapes.
         RunError: if a number is not finite or a file cannot be written.
     """
     console = console or Console()
@@ -97,7 +100,9 @@ def train_codec(
     torch.manual_seed(training.seed)
     built: Modality = recipe.modalities[modality].build(host, "modality")
     codec, length = built.codec.to(device), built.format.shape(training.seconds or recipe.seconds)[0]
-    _check(codec, training, length, recipe)
+    _check(codec, training, length, recipe, start_from)
+    start = None if start_from is None else load_codec(codec, start_from)
+    frozen = [codec.get_submodule(name).requires_grad_(False) for name in training.frozen]
 
     signals = Signals.load(
         data,
@@ -117,6 +122,8 @@ def train_codec(
         "codec_training": described["codec_training"][modality],
         "data": {"files": len(signals.files), "length": sum(signals.lengths)},
     }
+    if start is not None:
+        description["start_from"] = start
     shared: dict[str, Any] = {
         "signals": training_files,
         "held_out": held_out,
@@ -141,7 +148,7 @@ def train_codec(
         if not stage.run():
             return False
         codec.inflate_from(stage.average.module)
-    stage = _stage(codec, out, description, length=length, images=False, **shared)
+    stage = _stage(codec, out, description, length=length, images=False, frozen=frozen, **shared)
     if not stage.run():
         return False
     quality = _quality(stage.average.module, held_out, length) if held_out.files else {}
@@ -152,7 +159,7 @@ def train_codec(
     return True
 
 
-def _check(codec: nn.Module, training: CodecTraining, length: int, recipe: Recipe) -> None:
+def _check(codec: nn.Module, training: CodecTraining, length: int, recipe: Recipe, start_from: Path | None) -> None:
     if not hasattr(codec, "training_loss"):
         raise RecipeError(
             f"recipe {recipe.name!r}: {type(codec).__name__} has no training_loss, so it cannot be trained"
@@ -168,6 +175,22 @@ def _check(codec: nn.Module, training: CodecTraining, length: int, recipe: Recip
     if training.image_steps >= training.steps:
         raise RecipeError(
             f"recipe {recipe.name!r}: image_steps {training.image_steps} must be fewer than steps {training.steps}"
+        )
+    if training.image_steps and (start_from is not None or training.frozen):
+        raise RecipeError(
+            f"recipe {recipe.name!r}: a codec that starts from another, or has frozen parts, is not inflated: image_steps must be 0"
+        )
+    parts = dict(codec.named_modules())
+    for name in training.frozen:
+        if name not in parts:
+            known = [part for part, _ in codec.named_children()]
+            raise RecipeError(
+                f"recipe {recipe.name!r}: the codec has no part {name!r} to freeze; {closest(name, known)}"
+            )
+    held = {id(value) for name in training.frozen for value in parts[name].parameters()}
+    if all(id(value) in held for value in codec.parameters()):
+        raise RecipeError(
+            f"recipe {recipe.name!r}: with {', '.join(training.frozen)} frozen the codec has nothing to train"
         )
     try:
         codec.segments(length)
@@ -220,6 +243,7 @@ def _stage(
     console: Console,
     listener: Listen,
     perceptual: nn.Module | None = None,
+    frozen: Sequence[nn.Module] = (),
 ) -> Trainer:
     """The training of one stage: on single frames, or on clips."""
     device, seed = next(module.parameters()).device, training.seed
@@ -234,6 +258,8 @@ def _stage(
         return random.fold(random.example_keys(seed, positions), "image" if images else "clip", step)
 
     def objective(step: int, positions: range) -> tuple[Tensor, Table]:
+        for part in frozen:
+            part.eval()  # what a network keeps in buffers while it trains stays, too
         drawn = keys(step, positions)
         clips = signals.clips(signals.places(drawn, length), length).to(device)
         opposed = {} if adversary is None or step < begin else {"adversary": adversary}

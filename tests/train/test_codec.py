@@ -50,8 +50,8 @@ def recipe(**training):
     return attrs.evolve(fakes.fake_recipe(), codec_training={"slow": CodecTraining(**(defaults | training))})
 
 
-def train(recipe, media, out):
-    return train_codec(recipe, fakes.fake_host(), "slow", media, out, console=Console(quiet=True))
+def train(recipe, media, out, **options):
+    return train_codec(recipe, fakes.fake_host(), "slow", media, out, console=Console(quiet=True), **options)
 
 
 def test_signals_are_the_files_end_to_end_and_clips_stay_within_one(media, tmp_path):
@@ -117,6 +117,47 @@ def test_images_come_first_and_the_codec_starts_from_them(media, tmp_path, monke
     assert checkpoint.newest(out / "checkpoints").name == "00000001"
     for name, value in final.items():
         assert (value - averaged[f"inner.{name}"]).abs().max() <= 1e-2
+
+
+def test_with_its_encoder_frozen_a_codec_keeps_its_latents_to_the_last_bit_and_its_decoder_learns_on(media, tmp_path):
+    """The adversary comes last: what was learned without one stays, but for the decoder."""
+    first, second = tmp_path / "first", tmp_path / "second"
+    assert train(recipe(), media, first)
+    continued = recipe(frozen=("encoder",), adversarial_from=0, learning_rate=1e-3)
+    assert train(continued, media, second, start_from=first)
+    before, after = (checkpoint.load_group(folder, "codec") for folder in (first, second))
+    for name, value in before.items():
+        assert torch.equal(after[name], value) == name.startswith("encoder."), name
+        assert (after[name] - value).abs().max() <= 30e-3, "it starts from the other's weights"
+    manifest = json.loads((second / "manifest.json").read_text())
+    assert manifest["start_from"] == json.loads((first / "manifest.json").read_text())["hash"]
+    assert train(continued, media, second, start_from=first), "and is resumed as such"
+    with pytest.raises(CheckpointError, match="made with another start from"):
+        train(continued, media, second, start_from=second)
+
+
+def test_a_frozen_parts_buffers_stay(media, tmp_path, monkeypatch):
+    class Counting(nn.Linear):
+        def __init__(self):
+            super().__init__(2, 2)
+            self.register_buffer("calls", torch.zeros(()))
+
+        def forward(self, x):
+            if self.training:
+                self.calls += 1
+            return super().forward(x)
+
+    real = fakes.PairCodec.__init__
+
+    def build(self, channels=2):
+        real(self, channels)
+        self.encoder = Counting()
+
+    monkeypatch.setattr(fakes.PairCodec, "__init__", build)
+    assert train(recipe(), media, tmp_path / "free")
+    assert checkpoint.load_group(tmp_path / "free", "codec")["encoder.calls"] == 30
+    assert train(recipe(frozen=("encoder",)), media, tmp_path / "held")
+    assert checkpoint.load_group(tmp_path / "held", "codec")["encoder.calls"] == 0
 
 
 def test_a_resumed_codec_training_equals_an_unbroken_one(media, tmp_path, monkeypatch):
@@ -216,6 +257,9 @@ def test_reconstructions_are_logged_as_pictures_and_sounds():
     [
         ({"seconds": Fraction(3, 2)}, "codec_training.seconds: this codec takes even lengths, not 3"),
         ({"image_steps": 30}, "image_steps 30 must be fewer than steps 30"),
+        ({"frozen": ("encoda",)}, "no part 'encoda' to freeze; did you mean 'encoder'"),
+        ({"frozen": ("encoder",), "image_steps": 3}, "is not inflated"),
+        ({"frozen": ("encoder", "decoder")}, "nothing to train"),
     ],
 )
 def test_a_recipe_that_cannot_be_trained_is_refused(media, tmp_path, training, message):
