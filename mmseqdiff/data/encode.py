@@ -1,5 +1,6 @@
 """From a folder of media files to a latent store."""
 
+import copy
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from fractions import Fraction
@@ -10,7 +11,8 @@ import numpy as np
 import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
 
 from mmseqdiff.data.clips import Clip, ClipSampler, media_files
 from mmseqdiff.data.store import LatentStore
@@ -188,6 +190,14 @@ class _Encoder:
     known: Mapping[str, Sequence[Interval]]
     device: str
 
+    def __reduce__(self) -> tuple:
+        """For another process."""
+        modalities = {
+            name: attrs.evolve(each, codec=_plain(each.codec)) if isinstance(each.codec, nn.Module) else each
+            for name, each in self.modalities.items()
+        }
+        return _Encoder, (self.folder, modalities, self.seconds, self.known, self.device)
+
     def __call__(self, batch: list[Clip]) -> _Encoded:
         clips, signals, faults = [], [], {}
         for clip in batch:
@@ -209,6 +219,21 @@ class _Encoder:
         modality.codec.to(self.device)  # at the first batch: where a worker is, its device is
         latents = modality.encode_raw(torch.stack(signals).to(self.device), self.known.get(name))
         return latents.to("cpu", torch.float32).numpy()  # a tensor would come from another process as an open file
+
+
+def _plain(codec: nn.Module) -> nn.Module:
+    """A codec that can be pickled: torch refuses weights that are computed from others, as weight normalisation's are.
+
+    Here they are computed once instead of at every call, by the same formula: latents are the same to the last bit.
+    """
+    if not any(map(parametrize.is_parametrized, codec.modules())):
+        return codec
+    codec = copy.deepcopy(codec)
+    for module in list(codec.modules()):
+        for name in list(module.parametrizations) if parametrize.is_parametrized(module) else ():
+            parametrize.remove_parametrizations(module, name)
+            module._load_state_dict_pre_hooks.clear()  # weight_norm leaves one behind that cannot be pickled either
+    return codec
 
 
 @attrs.define

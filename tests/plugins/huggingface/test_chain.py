@@ -10,6 +10,7 @@ import torch
 from rich.console import Console
 
 from mmseqdiff import cli
+from mmseqdiff.data.workers import Processes
 from mmseqdiff.errors import PluginError, StoreError
 from mmseqdiff.pipeline import load
 from mmseqdiff.recipe import Recipe
@@ -115,6 +116,16 @@ def test_encode_train_and_generate(host, models, clips, command, tmp_path):
     finally:
         for folder in models.values():
             folder.with_name(f"{folder.name} away").rename(folder)
+
+
+def test_other_processes_encode_with_normalised_weights_to_the_same_bytes(host, saved, models, clips, tmp_path):
+    """Torch does not pickle a parametrised module, which EnCodec is made of."""
+    text = RECIPE.format(video=models["video"], audio=saved("encodec"))
+    recipe = Recipe.from_toml(text.replace("sample_rate = 1600", "sample_rate = 24000").replace(", quantizers = 2", ""))
+    for name, crew in (("here", None), ("there", Processes(2))):
+        assert encode_to_store(recipe, host, clips, {}, tmp_path / name, batch_size=1, crew=crew).added == 6
+    shards = [{path.name for path in (tmp_path / name).glob("*.arrow")} for name in ("here", "there")]
+    assert shards[0] == shards[1] != set(), "a shard's name holds its hash"
 
 
 def change_one_weight(folder):
