@@ -109,7 +109,7 @@ class Training:
         self_condition_rate: share of examples that see their own first estimate.
         loss_weights: weight of a modality's loss; 1 where not named.
         reduction: ``mean`` per modality, or ``element``: one mean over all numbers of all modalities.
-        precision: ``float32`` or ``bfloat16`` (autocast).
+        precision: ``float32`` or ``bfloat16`` (autocast); a CPU without instructions for bfloat16 uses float32.
         seed: of every random number in training.
         checkpoint_every: steps between checkpoints.
         validate_every: steps between validation losses.
@@ -156,7 +156,7 @@ class CodecTraining:
         betas: Adam's.
         clip_norm: the gradient norm's limit.
         ema_decay: of the averaged weights.
-        precision: ``float32`` or ``bfloat16`` (autocast).
+        precision: ``float32`` or ``bfloat16`` (autocast); a CPU without instructions for bfloat16 uses float32.
         seed: of every random number in training.
         checkpoint_every: steps between checkpoints.
         adversarial_from: from which step on, of all ``steps``, a network learns to tell reconstructions from signals and

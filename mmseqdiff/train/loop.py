@@ -34,7 +34,7 @@ from mmseqdiff import random
 from mmseqdiff.errors import RecipeError, RunError
 from mmseqdiff.train import checkpoint
 from mmseqdiff.train.ema import Average
-from mmseqdiff.train.optimisation import Optimisation
+from mmseqdiff.train.optimisation import Optimisation, computes_bfloat16
 from mmseqdiff.train.parallel import World
 from mmseqdiff.train.show import Show
 from mmseqdiff.train.table import Table
@@ -143,6 +143,10 @@ class Trainer:
     def _device(self) -> torch.device:
         return next(self.module.parameters()).device
 
+    @property
+    def _bfloat16(self) -> bool:
+        return self.optimisation.precision == "bfloat16" and computes_bfloat16(self._device)
+
     def _parameters(self) -> list[tuple[str, nn.Parameter]]:
         """What is optimised, by name."""
         named = list(self.module.named_parameters())
@@ -161,6 +165,8 @@ class Trainer:
             RunError: if a loss or gradient is not finite, or a checkpoint cannot be written.
         """
         self._restore()
+        if self.optimisation.precision == "bfloat16" and not self._bfloat16:
+            self._say("This processor has no instructions for bfloat16: float32 is used, which is faster here.")
         if self.step < self.optimisation.steps:
             try:
                 self._train()
@@ -240,7 +246,7 @@ class Trainer:
         share = self.world.share(plan.batch_size)
         size, loss = len(share) // plan.accumulate, torch.zeros((), device=self._device)
         for start in range(share.start, share.stop, size):
-            with torch.autocast(self._device.type, torch.bfloat16, enabled=plan.precision == "bfloat16"):
+            with torch.autocast(self._device.type, torch.bfloat16, enabled=self._bfloat16):
                 part, table = self.objective(n, range(start, start + size))
             part = part * (size / plan.batch_size)
             part.backward()

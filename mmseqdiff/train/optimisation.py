@@ -1,4 +1,5 @@
-"""How the weights move: the numbers of a recipe that the training loop needs, and the learning rate they make.
+"""How the weights move: the numbers of a recipe that the training loop needs, the learning rate they make, and where
+bfloat16 is worth its name.
 
 (1) r_n = peak · (n + 1) / warm-up                                       n < warm-up
     r_n = peak · ½ (1 + cos(π (n − warm-up) / (steps − warm-up)))         else
@@ -7,10 +8,18 @@
 import math
 
 import attrs
+import torch
 
 from mmseqdiff.recipe import CodecTraining, Training
 
-__all__ = ["Optimisation"]
+__all__ = ["Optimisation", "computes_bfloat16"]
+
+
+def computes_bfloat16(device: torch.device) -> bool:
+    """Whether a device has instructions for bfloat16. A processor without them takes eight times as long as in float32."""
+    if device.type != "cpu":
+        return True
+    return torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()
 
 
 @attrs.frozen(kw_only=True)
