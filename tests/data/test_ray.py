@@ -1,6 +1,7 @@
 """Ray's workers fill the same store. One small cluster on this machine, without a dashboard, for all tests."""
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -8,12 +9,12 @@ import tiny
 import torch
 from encoding import Deadly, Together, content, files_of, make_folder, run
 
+from mmseqdiff import cli
 from mmseqdiff.assembly import build_modalities
 from mmseqdiff.data.store import LatentStore
 from mmseqdiff.data.workers import Here, Ray
 from mmseqdiff.errors import RunError, UserError
 from mmseqdiff.train.codec import save_codec
-from mmseqdiff.train.latents import encode_to_store
 
 ray = pytest.importorskip("ray")
 
@@ -62,14 +63,19 @@ def test_a_cluster_that_does_not_answer_is_named(monkeypatch):
         pass
 
 
-def test_real_codecs_give_the_same_bytes(host, tmp_path):
+def test_the_command_and_real_codecs_give_the_same_bytes(host, tmp_path, monkeypatch):
     clips, recipe = tiny.tiny_clips(host, tmp_path / "clips", count=2), tiny.tiny_recipe(host)
+    (tmp_path / "recipe.toml").write_text(recipe.to_toml())
     torch.manual_seed(0)
-    codecs = {name: tmp_path / "codecs" / name for name in recipe.modalities}
+    words = ["encode", clips, "--recipe", tmp_path / "recipe.toml", "--batch-size", 1]
     for name, modality in build_modalities(recipe, host).items():
-        save_codec(modality.codec, codecs[name], {"modality": name})
-    for name, crew in (("here", None), ("there", Ray(2))):
-        encode_to_store(recipe, host, clips, codecs, tmp_path / name, batch_size=1, crew=crew)
+        save_codec(modality.codec, tmp_path / "codecs" / name, {"modality": name})
+        words += ["--codec", f"{name}={tmp_path / 'codecs' / name}"]
+    for name, engine in (("here", ()), ("there", ("--engine", "ray", "--workers", 2))):
+        monkeypatch.setattr(sys, "argv", ["mmseqdiff", *map(str, (*words, "--out", tmp_path / name, *engine))])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        assert not ended.value.code
     shards = [{path.name for path in (tmp_path / name).glob("*.arrow")} for name in ("here", "there")]
     assert shards[0] == shards[1] != set()  # a shard's name holds its hash
     assert (tmp_path / "here/index.json").read_bytes() == (tmp_path / "there/index.json").read_bytes()
