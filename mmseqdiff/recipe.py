@@ -146,6 +146,8 @@ class CodecTraining:
     Attributes:
         steps: optimiser steps.
         batch_size: clips a step.
+        accumulate: micro-batches that one step is split into, with ``image_batch_size`` as well. What a loss takes from a whole
+            batch, such as the latents' spread, it then takes from a micro-batch.
         seconds: length of a training clip; the recipe's where None.
         image_steps: for codecs that can be inflated, how many of the steps train on single frames first.
         image_batch_size: frames a step in that stage.
@@ -169,6 +171,7 @@ class CodecTraining:
 
     steps: int = attrs.field(default=100_000, validator=_positive)
     batch_size: int = attrs.field(default=16, validator=_positive)
+    accumulate: int = attrs.field(default=1, validator=_positive)
     seconds: Fraction | None = None
     image_steps: int = attrs.field(default=0, validator=_not_negative)
     image_batch_size: int = attrs.field(default=64, validator=_positive)

@@ -89,9 +89,9 @@ def test_the_surface_is_frozen():
         "validate_every", "sample_every",
     }  # fmt: skip
     assert fields["CodecTraining"] == {
-        "steps", "batch_size", "seconds", "image_steps", "image_batch_size", "image_learning_rate", "learning_rate",
+        "steps", "batch_size", "accumulate", "seconds", "image_steps", "image_batch_size", "image_learning_rate", "learning_rate",
         "warmup_steps", "betas", "clip_norm", "ema_decay", "precision", "seed", "checkpoint_every",
-        "adversarial_from", "adversary_learning_rate", "perceptual",
+        "adversarial_from", "adversary_learning_rate", "perceptual", "frozen",
     }  # fmt: skip
     assert fields["Sampling"] == {"sampler", "plan", "guidance"}
     assert fields["Component"] == {"name", "parameters"}

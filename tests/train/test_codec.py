@@ -100,6 +100,15 @@ def test_training_lowers_the_error_and_leaves_a_codec_that_loads(media, tmp_path
     assert all(torch.equal(value, averaged[name]) for name, value in codec.state_dict().items())
 
 
+def test_micro_batches_make_the_same_codec(media, tmp_path):
+    for accumulate in (1, 2):
+        training = recipe(steps=5, image_steps=2, image_batch_size=2, accumulate=accumulate)
+        assert train(training, media, tmp_path / str(accumulate))
+    whole, parts = (checkpoint.load_group(tmp_path / name, "codec") for name in ("1", "2"))
+    for name, value in whole.items():
+        torch.testing.assert_close(parts[name], value, rtol=0, atol=1e-5)
+
+
 def test_images_come_first_and_the_codec_starts_from_them(media, tmp_path, monkeypatch):
     inflated = []
     real = fakes.PairCodec.inflate_from
