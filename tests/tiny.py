@@ -8,7 +8,7 @@ from rich.console import Console
 from mmseqdiff.assembly import build_modalities
 from mmseqdiff.host import Host
 from mmseqdiff.testing.tiny import tiny_recipe
-from mmseqdiff.train.codec import save_codec
+from mmseqdiff.train.codec_folder import save_codec
 from mmseqdiff.train.denoiser import train_denoiser
 from mmseqdiff.train.latents import encode_to_store
 

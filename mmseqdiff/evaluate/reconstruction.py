@@ -26,7 +26,7 @@ from mmseqdiff.modality import Modality
 from mmseqdiff.protocols import Comparison, MediaFormat, Metric
 from mmseqdiff.recipe import Component
 from mmseqdiff.train import checkpoint
-from mmseqdiff.train.codec import load_codec
+from mmseqdiff.train.codec_folder import load_codec
 
 __all__ = ["Reconstruction", "judge", "load_modality", "measure", "reconstruct", "write_beside"]
 

@@ -14,7 +14,7 @@ from mmseqdiff.errors import StoreError
 from mmseqdiff.host import Host
 from mmseqdiff.recipe import Recipe
 from mmseqdiff.train.checkpoint import codec_hash
-from mmseqdiff.train.codec import keep_codec, load_codec
+from mmseqdiff.train.codec_folder import keep_codec, load_codec
 
 __all__ = ["encode_to_store", "encoded_with"]
 

@@ -27,7 +27,7 @@ from mmseqdiff.layout import Layout
 from mmseqdiff.modality import Statistics
 from mmseqdiff.recipe import Recipe
 from mmseqdiff.train import checkpoint
-from mmseqdiff.train.codec import FILES, load_codec
+from mmseqdiff.train.codec_folder import FILES, load_codec
 from mmseqdiff.values import difference
 
 __all__ = [

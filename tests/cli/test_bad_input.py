@@ -13,7 +13,7 @@ from mmseqdiff.assembly import build_modalities
 from mmseqdiff.data.store import LatentStore
 from mmseqdiff.recipe import Recipe
 from mmseqdiff.train import checkpoint
-from mmseqdiff.train.codec import save_codec
+from mmseqdiff.train.codec_folder import save_codec
 
 
 @pytest.fixture(scope="module")

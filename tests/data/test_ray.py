@@ -14,7 +14,7 @@ from mmseqdiff.assembly import build_modalities
 from mmseqdiff.data.store import LatentStore
 from mmseqdiff.data.workers import Here, Ray
 from mmseqdiff.errors import RunError, UserError
-from mmseqdiff.train.codec import save_codec
+from mmseqdiff.train.codec_folder import save_codec
 
 ray = pytest.importorskip("ray")
 

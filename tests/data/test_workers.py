@@ -16,7 +16,7 @@ from mmseqdiff.assembly import build_modalities
 from mmseqdiff.data.store import LatentStore
 from mmseqdiff.data.workers import Here, Processes, Ray
 from mmseqdiff.errors import RunError, UserError
-from mmseqdiff.train.codec import save_codec
+from mmseqdiff.train.codec_folder import save_codec
 from mmseqdiff.train.latents import encode_to_store
 
 TESTS = Path(__file__).parents[1]

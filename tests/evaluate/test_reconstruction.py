@@ -17,7 +17,7 @@ from mmseqdiff.data.audio import AudioFormat
 from mmseqdiff.data.media import write_clip
 from mmseqdiff.data.video import VideoFormat
 from mmseqdiff.evaluate.reconstruction import Reconstruction, judge, measure, write_beside
-from mmseqdiff.train.codec import save_codec
+from mmseqdiff.train.codec_folder import save_codec
 
 VIDEO, AUDIO = VideoFormat(rate=8, height=16, width=24), AudioFormat(rate=16000)
 COMPONENTS = {

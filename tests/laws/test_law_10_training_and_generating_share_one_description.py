@@ -16,7 +16,7 @@ from mmseqdiff.support import off_support_warning, on_support
 from mmseqdiff.testing.strategies import keys, layouts, timesteps
 from mmseqdiff.timesteps import ALWAYS_CLEAN, PADDING
 from mmseqdiff.train import checkpoint
-from mmseqdiff.train.codec import save_codec
+from mmseqdiff.train.codec_folder import save_codec
 from mmseqdiff.train.run import describe, load_run, with_statistics
 
 

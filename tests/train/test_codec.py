@@ -17,7 +17,8 @@ from mmseqdiff.errors import CheckpointError, MediaError, PluginError, RecipeErr
 from mmseqdiff.recipe import CodecTraining, Component
 from mmseqdiff.train import checkpoint
 from mmseqdiff.train.checkpoint import codec_hash
-from mmseqdiff.train.codec import load_codec, save_codec, train_codec
+from mmseqdiff.train.codec import train_codec
+from mmseqdiff.train.codec_folder import load_codec, save_codec
 from mmseqdiff.train.show import side_by_side
 from mmseqdiff.train.signals import Signals
 

@@ -17,7 +17,7 @@ from rich.console import Console
 from mmseqdiff.data.store import LatentStore
 from mmseqdiff.errors import CheckpointError, RecipeError, StoreError
 from mmseqdiff.train import checkpoint
-from mmseqdiff.train.codec import save_codec
+from mmseqdiff.train.codec_folder import save_codec
 from mmseqdiff.train.denoiser import train_denoiser, usual_tasks
 from mmseqdiff.train.run import load_run
 

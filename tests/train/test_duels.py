@@ -8,7 +8,8 @@ from rich.console import Console
 from mmseqdiff import random
 from mmseqdiff.data.media import write_clip
 from mmseqdiff.train import checkpoint
-from mmseqdiff.train.codec import load_codec, train_codec
+from mmseqdiff.train.codec import train_codec
+from mmseqdiff.train.codec_folder import load_codec
 
 OVERRIDES = (
     "modalities.video.height=16",

@@ -19,7 +19,7 @@ from mmseqdiff.protocols import Codec, MediaFormat, NoiseSchedule, Task, Timeste
 from mmseqdiff.recipe import Component, Recipe, Training
 from mmseqdiff.timesteps import expand
 from mmseqdiff.train.checkpoint import codec_hash
-from mmseqdiff.train.codec import save_codec
+from mmseqdiff.train.codec_folder import save_codec
 from mmseqdiff.train.denoiser import train_denoiser
 
 LAYOUT = Layout([Track("slow", uniform_edges(2, 2), (3,), 2), Track("fast", uniform_edges(5, 5), (), 3)])

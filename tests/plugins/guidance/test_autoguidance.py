@@ -20,7 +20,7 @@ from mmseqdiff.testing.contracts import GuidanceContract
 from mmseqdiff.testing.gaussian import GaussianWorld
 from mmseqdiff.testing.strategies import Arc, given_cells, keys, latents, layouts, schedules, timesteps
 from mmseqdiff.train import checkpoint
-from mmseqdiff.train.codec import save_codec
+from mmseqdiff.train.codec_folder import save_codec
 from mmseqdiff.train.run import describe, with_statistics
 
 

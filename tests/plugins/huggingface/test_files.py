@@ -11,7 +11,7 @@ import torch
 
 from mmseqdiff.errors import PluginError
 from mmseqdiff.train.checkpoint import codec_hash
-from mmseqdiff.train.codec import FILES, keep_codec, load_codec
+from mmseqdiff.train.codec_folder import FILES, keep_codec, load_codec
 
 pytest.importorskip("mmseqdiff_huggingface")
 pytest.importorskip("diffusers")

@@ -14,7 +14,7 @@ from mmseqdiff.data.store import LatentStore
 from mmseqdiff.errors import StoreError
 from mmseqdiff.pipeline import load
 from mmseqdiff.recipe import load_recipe
-from mmseqdiff.train.codec import save_codec
+from mmseqdiff.train.codec_folder import save_codec
 from mmseqdiff.train.denoiser import train_denoiser
 from mmseqdiff.train.latents import encode_to_store
 

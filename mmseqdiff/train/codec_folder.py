@@ -1,0 +1,80 @@
+"""A trained codec's folder: ``codec.safetensors`` and ``manifest.json``, which has its component, hash, steps and quality.
+
+A *pretrained* codec comes with weights of another library's: it has a parameter ``model``, where they lie, and
+``save_configuration(folder)``, which writes ``config.json`` there, so that with its weights beside it the codec can be built
+again from that folder.
+"""
+
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from mmseqdiff.errors import CheckpointError, RunError
+from mmseqdiff.train import checkpoint
+from mmseqdiff.train.checkpoint import codec_hash
+
+__all__ = ["FILES", "keep_codec", "load_codec", "save_codec"]
+
+FILES = ("codec.safetensors", "manifest.json", "config.json")
+"""What of a codec's folder is needed to use it, the last for pretrained ones only; the rest is for resuming."""
+
+
+def save_codec(codec: nn.Module, folder: Path, description: Mapping[str, Any]) -> None:
+    """Writes ``codec.safetensors`` and its ``manifest.json``: the description, and the codec's hash.
+
+    Raises:
+        RunError: if they cannot be written.
+    """
+    if hasattr(codec, "save_configuration"):
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            codec.save_configuration(folder)
+        except OSError as error:
+            raise RunError(f"{folder} cannot be written: {error}") from error
+    checkpoint.write_folder(folder, {"codec": codec.state_dict()}, {**description, "hash": codec_hash(codec)})
+
+
+def keep_codec(codec: nn.Module, folder: Path | None, out: Path, modality: str) -> None:
+    """Puts a codec into the folder ``out``: a copy of its own, or what a pretrained one was loaded as.
+
+    Args:
+        codec: with its weights.
+        folder: where these came from; None if a pretrained codec found them by itself.
+        out: gets the codec's files.
+        modality: for the manifest.
+
+    Raises:
+        RunError: if it cannot be written.
+    """
+    if folder is None or not (folder / "manifest.json").is_file():
+        save_codec(codec, out, {"modality": modality})
+        return
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        for file in FILES:
+            if (folder / file).is_file() and (folder / file).resolve() != (out / file).resolve():
+                shutil.copyfile(folder / file, out / file)
+    except OSError as error:
+        raise RunError(f"{out} cannot be written: {error}") from error
+
+
+def load_codec(codec: nn.Module, folder: Path) -> str:
+    """Loads trained weights into a codec; one that was built from a folder of another library has them already.
+
+    Returns:
+        The codec's hash.
+
+    Raises:
+        CheckpointError: if the folder holds no codec, or one that is truncated, changed, or of another shape.
+    """
+    if hasattr(codec, "save_configuration") and not (folder / "manifest.json").is_file():
+        return codec_hash(codec)
+    expected = checkpoint.read_manifest(folder).get("hash")
+    checkpoint.load_into(codec, checkpoint.load_group(folder, "codec"), str(folder))
+    found = codec_hash(codec)
+    if found != expected:
+        raise CheckpointError(f"{folder}: the codec's hash is {found}, its manifest says {expected}: it was changed")
+    return found
