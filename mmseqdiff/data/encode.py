@@ -9,8 +9,6 @@ from pathlib import Path
 import attrs
 import numpy as np
 import torch
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
@@ -21,17 +19,9 @@ from mmseqdiff.data.workers import Crew, Here
 from mmseqdiff.errors import MediaError, RunError
 from mmseqdiff.layout import Interval
 from mmseqdiff.modality import Modality
+from mmseqdiff.progress import progress_bars
 
 __all__ = ["EncodeReport", "encode_folder"]
-
-
-_COLUMNS = (
-    TextColumn("{task.description}"),
-    BarColumn(),
-    MofNCompleteColumn(),
-    TimeElapsedColumn(),
-    TimeRemainingColumn(),
-)
 
 
 @attrs.frozen
@@ -103,7 +93,7 @@ def encode_folder(
     sampler = ClipSampler(seconds, seconds if stride is None else stride, seed)
     encoder = _Encoder(folder.absolute(), modalities, seconds, known or {}, device)
     with (
-        Progress(*_COLUMNS, console=Console(stderr=True), disable=not progress) as bars,
+        progress_bars(disable=not progress) as bars,
         (crew or Here()).at(encoder) as encode,
     ):
         looking = bars.add_task("looking at files", total=len(paths))

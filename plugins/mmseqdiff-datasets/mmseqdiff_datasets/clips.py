@@ -7,8 +7,6 @@ from fractions import Fraction
 from pathlib import Path, PurePosixPath
 
 import attrs
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from mmseqdiff.data.audio import AudioFormat
 from mmseqdiff.data.clips import VIDEO_SUFFIXES, ClipSampler, media_files
@@ -17,13 +15,13 @@ from mmseqdiff.data.media import write_clip
 from mmseqdiff.data.video import VideoFormat
 from mmseqdiff.data.workers import Here, Processes
 from mmseqdiff.errors import MediaError
+from mmseqdiff.progress import progress_bars
 from mmseqdiff.protocols import MediaFormat
 from mmseqdiff.values import difference
 
 __all__ = ["VideoClips", "names_in", "videos"]
 
 _DESCRIPTION = "prepared.json"
-_COLUMNS = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
 
 
 @attrs.frozen(kw_only=True)
@@ -96,7 +94,7 @@ class VideoClips(ABC):
         self._claim(folder)
         crew, written = Here() if self.workers == 1 else Processes(self.workers), []
         with (
-            Progress(*_COLUMNS, console=Console(stderr=True)) as progress,
+            progress_bars() as progress,
             crew.at(_Cutter(folder, self.formats, self.sampler, self.suffix)) as cut,
         ):
             bar = progress.add_task(str(self.source), total=len(chosen))

@@ -5,10 +5,10 @@ from fractions import Fraction
 from pathlib import Path
 
 import attrs
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from mmseqdiff.data.workers import Here, Processes
 from mmseqdiff.errors import MediaError
+from mmseqdiff.progress import progress_bars
 from mmseqdiff_monologues.clips import ClipFormat, Monologue, Truth, truth_path
 from mmseqdiff_monologues.seeds import clip_seed
 
@@ -79,9 +79,8 @@ class Monologues:
         folder = Path(folder)
         paths = [folder / f"{index:06d}.mp4" for index in range(self.count)]
         missing = [index for index, path in enumerate(paths) if not self._finished(index, path)]
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
         crew = Here() if self.workers == 1 else Processes(self.workers)
-        with Progress(*columns) as progress, crew.at(_write) as write:
+        with progress_bars() as progress, crew.at(_write) as write:
             bar = progress.add_task(f"monologues ({self.split})", total=self.count, completed=self.count - len(missing))
             for _ in write((self.clip_seed(index), self.format, paths[index]) for index in missing):
                 progress.advance(bar)

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import attrs
 import torch
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from mmseqdiff import random
 from mmseqdiff.data.audio import AudioFormat
@@ -19,6 +18,7 @@ from mmseqdiff.data.files import replacing
 from mmseqdiff.data.media import write_clip
 from mmseqdiff.data.video import VideoFormat
 from mmseqdiff.errors import MediaError
+from mmseqdiff.progress import progress_bars
 from mmseqdiff_vizdoom.actions import ACTIONS, SUFFIX, ActionFormat
 from mmseqdiff_vizdoom.game import HEIGHT, SAMPLE_RATE, STEP_RATE, WIDTH, Play, open_game, record
 
@@ -89,8 +89,7 @@ class VizDoom:
             ([(self.key(index), paths[index]) for index in missing[start : start + _PART]], self.steps)
             for start in range(0, len(missing), _PART)
         ]
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        with Progress(*columns) as progress, self._pool() as run:
+        with progress_bars() as progress, self._pool() as run:
             bar = progress.add_task(f"play ({self.split})", total=self.count, completed=self.count - len(missing))
             for made in run(_record_all, jobs):
                 progress.advance(bar, made)
