@@ -13,19 +13,19 @@ from mmseqdiff.errors import UserError
 from mmseqdiff.pipeline import Pipeline
 from mmseqdiff.protocols import Sampler, Task
 from mmseqdiff.recipe import Component
-from mmseqdiff.train.checkpoint import codec_hash
+from mmseqdiff.train.codec_folder import latents_hash
 
 __all__ = ["calibrate_sampler", "read_latents"]
 
 
-def read_latents(pipeline: Pipeline, store: Path, clips: int) -> dict[str, Tensor]:
-    """Normalised latents of a store's first clips, at most so many.
+def read_latents(pipeline: Pipeline, run: Path, store: Path, clips: int) -> dict[str, Tensor]:
+    """Normalised latents of a store's first clips, at most so many, of the model that was loaded from a run.
 
     Raises:
         StoreError: if the store is empty, damaged, or was not filled by the model's codecs.
     """
     modalities = pipeline.assembly.modalities
-    codecs = {name: codec_hash(modality.codec) for name, modality in modalities.items()}
+    codecs = {name: latents_hash(run / "codecs" / name) for name in modalities}
     opened = LatentStore.open(store, pipeline.layout, codecs)
     raw = opened.batch(range(min(clips, len(opened))))
     return {name: value.statistics.normalise(raw[name].to(pipeline.device)) for name, value in modalities.items()}

@@ -20,7 +20,7 @@ from mmseqdiff.errors import RecipeError
 from mmseqdiff.host.registry import Host
 from mmseqdiff.values import closest, make_converter, reasons
 
-__all__ = ["CodecTraining", "Component", "Recipe", "Sampling", "Training", "load_recipe", "set_value"]
+__all__ = ["CodecTraining", "Component", "Recipe", "Sampling", "Training", "completed", "load_recipe", "set_value"]
 
 
 def _positive(instance: object, attribute: attrs.Attribute, value: float | Fraction) -> None:
@@ -147,7 +147,7 @@ class CodecTraining:
         steps: optimiser steps.
         batch_size: clips a step.
         accumulate: micro-batches that one step is split into, with ``image_batch_size`` as well. What a loss takes from a whole
-            batch, such as the latents' spread, it then takes from a micro-batch.
+            batch, such as the latents' spread, it then takes from a micro-batch, and a quantiser's codebooks move with each.
         seconds: length of a training clip; the recipe's where None.
         image_steps: for codecs that can be inflated, how many of the steps train on single frames first.
         image_batch_size: frames a step in that stage.
@@ -310,6 +310,18 @@ def load_recipe(host: Host, name_or_path: str, overrides: Sequence[str] = ()) ->
             raise RecipeError(f"there is no recipe file {path}")
         return Recipe.from_toml(path.read_text(encoding="utf-8")).override(overrides)
     return host.build("recipe", name_or_path).override(overrides)
+
+
+def completed(values: Mapping[str, Any], cls: type) -> dict[str, Any]:
+    """Plain values of a :class:`Recipe` or :class:`CodecTraining`, with the defaults of fields that they leave out.
+
+    Raises:
+        RecipeError: as :meth:`Recipe.from_dict`.
+    """
+    try:
+        return _without_none(_CONVERTER.unstructure(_CONVERTER.structure(values, cls)))
+    except cattrs.BaseValidationError as error:
+        raise RecipeError("recipe: " + "; ".join(reasons(error))) from error
 
 
 def _without_none(value: Any) -> Any:

@@ -11,9 +11,6 @@ if TYPE_CHECKING:
 
 __all__ = ["bench"]
 
-WIDTH = 120
-"""Characters of a line of a table at least: in a narrower terminal lines wrap, and no number is cut off."""
-
 bench = typer.Typer(help="Hold the parts against closed forms, and against others.", no_args_is_help=True)
 """The group of these commands."""
 
@@ -141,11 +138,13 @@ def codec(
 
 
 def _show(tables: "RenderableType") -> None:
-    """Prints tables at a width where no number is cut off."""
+    """Prints tables as wide as they are: in a narrower terminal lines wrap, and no number is cut off."""
     from rich.console import Console
+    from rich.measure import Measurement
 
-    console = Console()
-    (console if console.width >= WIDTH else Console(width=WIDTH)).print(tables)
+    console, wide = Console(), Console(width=10_000)
+    needed = Measurement.get(wide, wide.options, tables).maximum
+    (console if console.width >= needed else Console(width=needed)).print(tables)
 
 
 def _counts(option: str, text: str) -> list[int]:

@@ -42,7 +42,7 @@ def calibrate(
     parameters = calibrate_sampler(
         pipeline,
         component,
-        read_latents(pipeline, data, clips),
+        read_latents(pipeline, model, data, clips),
         tasks,
         steps=steps,
         guidance=Component.parse(guidance) if guidance else None,

@@ -4,7 +4,6 @@ import json
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
-from statistics import mean, stdev
 from typing import Annotated
 
 import typer
@@ -33,7 +32,7 @@ def reconstruct(
     from rich.console import Console
     from rich.progress import track
 
-    from mmseqdiff.errors import MediaError, UserError
+    from mmseqdiff.errors import MediaError, PluginError, UserError
     from mmseqdiff.evaluate import reconstruction
     from mmseqdiff.host import load_plugins
     from mmseqdiff.pipeline import load
@@ -42,8 +41,7 @@ def reconstruct(
         raise UserError("name either --codec FOLDER, once or more, or --model RUN")
     if start < 0 or seconds <= 0:
         raise UserError(f"--start must not be negative and --seconds must be positive, got {start} and {seconds}")
-    if source.resolve() == out.resolve():
-        raise UserError(f"OUT would replace IN, {source}: name another")
+    places = _places(source, out)
     host = load_plugins()
     if model is not None:
         modalities = load(model, device=device, host=host).assembly.modalities
@@ -51,70 +49,89 @@ def reconstruct(
         modalities = dict(reconstruction.load_modality(host, folder, device) for folder in codec)
     metrics = {name: host.build("metric", name) for name in host.names("metric")}
     begin, longest = Fraction(str(start)), Fraction(str(seconds))
+    console, several = Console(stderr=as_json), source.is_dir()
 
-    def measured(file: Path, path: Path) -> tuple[list[Path], dict[str, dict[str, float]]]:
-        found = {
-            name: reconstruction.reconstruct(modality, file, begin, longest, device)
-            for name, modality in modalities.items()
-        }
-        judged = reconstruction.judge(metrics, found, file, begin)
-        return reconstruction.write_beside(path, found), {
-            name: {"seconds": float(len(each.signal) / each.format.rate), **each.quality, **judged[name]}
-            for name, each in found.items()
-        }
-
-    console = Console(stderr=as_json)
-    if source.is_dir():
-        rows = []
-        for file, path in track(_pairs(source, out), "reconstructing", console=console):
-            try:
-                path.parent.mkdir(parents=True, exist_ok=True)
-                rows.append(measured(file, path)[1])
-            except MediaError as error:
-                console.print(f"left out: {error}", markup=False, soft_wrap=True)
-        if not rows:
-            raise UserError(f"{source} has no file that could be reconstructed")
-        files, quality = [out], {name: _summary([row[name] for row in rows]) for name in modalities}
-    else:
-        files, quality = measured(source, out)
+    rows, files = [], []
+    for file, path in track(places.items(), "reconstructing", console=console, disable=not several):
+        try:
+            found = {
+                name: reconstruction.reconstruct(modality, file, begin, longest, device)
+                for name, modality in modalities.items()
+            }
+        except MediaError as error:
+            if not several:
+                raise
+            console.print(f"left out: {error}", markup=False, soft_wrap=True, highlight=False)
+            continue
+        files += reconstruction.write_beside(path, found)
+        try:
+            judged = reconstruction.judge(metrics, found, file, begin)
+        except (MediaError, PluginError) as error:
+            console.print(f"not measured: {error}", markup=False, soft_wrap=True, highlight=False)
+            judged = {name: {} for name in found}
+        rows.append(
+            {
+                name: {"seconds": float(len(each.signal) / each.format.rate), **each.quality, **judged[name]}
+                for name, each in found.items()
+            }
+        )
+    if not rows:
+        raise UserError(f"{source} has no file that could be reconstructed")
+    quality = {name: _summary([row[name] for row in rows]) for name in modalities} if several else rows[0]
     if as_json:
         print(json.dumps(quality, indent=1))
         return
     for name, values in quality.items():
-        text = ", ".join(f"{key} {_text(value)}" for key, value in values.items())
-        over = f", mean of {len(rows)} files ± standard error" if source.is_dir() else ""
+        over = f", mean of {len(rows)} files ± standard error" if several else ""
+        text = ", ".join(f"{key} {_text(value, len(rows))}" for key, value in values.items())
         console.print(f"{name}{over}: {text}", markup=False, soft_wrap=True, highlight=False)
-    console.print(f"written: {', '.join(map(str, files))}", markup=False, soft_wrap=True)
+    console.print(f"written: {out if several else ', '.join(map(str, files))}", markup=False, soft_wrap=True)
 
 
-def _pairs(folder: Path, out: Path) -> list[tuple[Path, Path]]:
-    """Every media file of a folder, and where its reconstruction goes."""
+def _places(source: Path, out: Path) -> dict[Path, Path]:
+    """Every file to reconstruct, and where its reconstruction goes.
+
+    Raises:
+        UserError: if a file would be written over another, an input among them.
+    """
     from mmseqdiff.data.clips import media_files
     from mmseqdiff.errors import UserError
+    from mmseqdiff.evaluate.reconstruction import files_beside
 
-    pairs: dict[Path, Path] = {}
-    for file in media_files(folder):
-        path = (out / file.relative_to(folder)).with_suffix(".mp4")
-        if path in pairs:
-            raise UserError(f"{pairs[path]} and {file} would both be written to {path}: rename one")
-        pairs[path] = file
-    return [(file, path) for path, file in pairs.items()]
+    if not source.is_dir():
+        places = {source: out}
+    elif out.is_file():
+        raise UserError(f"OUT, {out}, is a file; of a folder, a folder is written")
+    elif out.resolve().is_relative_to(source.resolve()):
+        raise UserError(f"OUT, {out}, lies in IN, {source}, whose files it would join: name a folder elsewhere")
+    else:
+        places = {file: (out / file.relative_to(source)).with_suffix(".mp4") for file in media_files(source)}
+    inputs, written = {file.resolve() for file in places}, {}
+    for file, place in places.items():
+        for path in files_beside(place):
+            other = written.setdefault(path.resolve(), file)
+            if path.resolve() in inputs or other is not file:
+                why = "an input" if path.resolve() in inputs else f"written for {other}, too"
+                raise UserError(f"reconstructing {file} would write {path}, which is {why}: rename one")
+    return places
 
 
 def _summary(rows: Sequence[Mapping[str, float]]) -> dict[str, dict[str, float]]:
-    """Mean and standard error of every value, over the files that have it."""
-    columns = {key: [row[key] for row in rows if key in row] for key in {key: None for row in rows for key in row}}
-    return {
-        key: {
-            "mean": mean(values),
-            "standard error": stdev(values) / len(values) ** 0.5 if len(values) > 1 else 0.0,
-            "files": len(values),
-        }
-        for key, values in columns.items()
-    }
+    """Mean and standard error of every value, over the files that have it; of one file there is no error."""
+    import numpy as np
+
+    found = {}
+    for key in {key: None for row in rows for key in row}:
+        values = np.array([row[key] for row in rows if key in row])
+        found[key] = {"mean": float(values.mean()), "files": len(values)}
+        if len(values) > 1:
+            with np.errstate(invalid="ignore"):  # of an infinite value, as the decibels of a perfect picture
+                found[key]["standard error"] = float(values.std(ddof=1) / len(values) ** 0.5)
+    return found
 
 
-def _text(value: float | Mapping[str, float]) -> str:
-    if isinstance(value, Mapping):
-        return f"{value['mean']:.4g} ± {value['standard error']:.2g}"
-    return f"{value:.4g}"
+def _text(value: float | Mapping[str, float], files: int) -> str:
+    if not isinstance(value, Mapping):
+        return f"{value:.4g}"
+    error = f" ± {value['standard error']:.2g}" if "standard error" in value else ""
+    return f"{value['mean']:.4g}{error}" + (f" ({value['files']} files)" if value["files"] < files else "")

@@ -219,10 +219,14 @@ def _plain(codec: nn.Module) -> nn.Module:
     if not any(map(parametrize.is_parametrized, codec.modules())):
         return codec
     codec = copy.deepcopy(codec)
-    for module in list(codec.modules()):
-        for name in list(module.parametrizations) if parametrize.is_parametrized(module) else ():
-            parametrize.remove_parametrizations(module, name)
-            module._load_state_dict_pre_hooks.clear()  # weight_norm leaves one behind that cannot be pickled either
+    for module in filter(parametrize.is_parametrized, list(codec.modules())):
+        values = {name: getattr(module, name).detach() for name in module.parametrizations}
+        # Not by remove_parametrizations, which changes the class, and that is the original's too.
+        module.__class__ = parametrize.type_before_parametrizations(module)
+        del module.parametrizations
+        module._load_state_dict_pre_hooks.clear()  # weight_norm's cannot be pickled either
+        for name, value in values.items():
+            module.register_buffer(name, value)
     return codec
 
 

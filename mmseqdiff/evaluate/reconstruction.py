@@ -19,7 +19,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from mmseqdiff.data.media import write_clip
-from mmseqdiff.errors import CheckpointError, UserError
+from mmseqdiff.errors import CheckpointError, MediaError, UserError
 from mmseqdiff.evaluate.samples import checked
 from mmseqdiff.host import Host
 from mmseqdiff.modality import Modality
@@ -28,7 +28,7 @@ from mmseqdiff.recipe import Component
 from mmseqdiff.train import checkpoint
 from mmseqdiff.train.codec_folder import load_codec
 
-__all__ = ["Reconstruction", "judge", "load_modality", "measure", "reconstruct", "write_beside"]
+__all__ = ["Reconstruction", "files_beside", "judge", "load_modality", "measure", "reconstruct", "write_beside"]
 
 
 @attrs.frozen(eq=False)
@@ -80,8 +80,8 @@ def reconstruct(
         device: where the codec is.
 
     Raises:
-        MediaError: if the file cannot give it.
-        UserError: if what there is of it is too short for the codec, or torchmetrics is not installed.
+        MediaError: if the file cannot give it, or what there is of it is too short for the codec.
+        UserError: if torchmetrics is not installed.
     """
     format, codec = modality.format, modality.codec
     _torchmetrics()  # before the work, not after it
@@ -105,7 +105,7 @@ def _fitting(modality: Modality, longest: int, path: Path) -> int:
         except ValueError:
             continue
         return length
-    raise UserError(f"{path}: {max(longest, 0)} frames or samples from there on are too short for the codec")
+    raise MediaError(f"{path}: {max(longest, 0)} frames or samples from there on are too short for the codec")
 
 
 def measure(
@@ -173,6 +173,11 @@ def _torchmetrics():
     return image, audio
 
 
+def files_beside(path: Path) -> tuple[Path, Path]:
+    """Where :func:`write_beside` writes: reconstructions, and the sounds of the input."""
+    return path, path.with_stem(f"{path.stem}.input")
+
+
 def write_beside(path: Path, reconstructions: Mapping[str, Reconstruction]) -> list[Path]:
     """Writes inputs beside reconstructions: of video the input to the left in one picture; of sound the reconstruction,
     and the input into ``<name>.input<suffix>``.
@@ -190,5 +195,6 @@ def write_beside(path: Path, reconstructions: Mapping[str, Reconstruction]) -> l
         else:
             shown[name], heard[name] = each.reconstruction, each.signal
     formats = {name: each.format for name, each in reconstructions.items()}
-    files = write_clip(path, shown, formats)
-    return files + (write_clip(path.with_stem(f"{path.stem}.input"), heard, formats) if heard else [])
+    beside, of_input = files_beside(path)
+    files = write_clip(beside, shown, formats)
+    return files + (write_clip(of_input, heard, formats) if heard else [])

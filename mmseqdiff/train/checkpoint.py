@@ -14,6 +14,7 @@ import os
 import re
 import shutil
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from mmseqdiff.errors import CheckpointError, RunError
+from mmseqdiff.errors import CheckpointError, RecipeError, RunError
+from mmseqdiff.recipe import CodecTraining, Recipe, completed
 from mmseqdiff.values import difference
 
 __all__ = [
@@ -215,14 +217,24 @@ def load_into(module: nn.Module, tensors: Group, where: str) -> None:
     module.load_state_dict(tensors)
 
 
+_COMPLETED = {"recipe": Recipe, "codec_training": CodecTraining}
+"""Entries of a description that are the plain values of a class."""
+
+
 def check_description(manifest: Mapping[str, Any], expected: Mapping[str, Any], where: str) -> None:
     """Refuses a checkpoint whose description differs from what is expected, key by key of ``expected``.
+
+    A field of the recipe that is newer than the checkpoint had its default.
 
     Raises:
         CheckpointError: naming the first field that differs; ``where`` starts the message.
     """
     plain = json.loads(json.dumps(expected))  # tuples become lists, as they did in the manifest
     for key, value in plain.items():
-        reason = difference(manifest.get(key), value, key)
+        found = manifest.get(key)
+        if key in _COMPLETED and isinstance(found, Mapping):
+            with suppress(RecipeError):  # what cannot be read differs, and is said to
+                found = json.loads(json.dumps(completed(found, _COMPLETED[key])))
+        reason = difference(found, value, key)
         if reason:
             raise CheckpointError(f"{where} was made with another {key.replace('_', ' ')}: {reason}")

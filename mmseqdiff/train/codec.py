@@ -25,7 +25,7 @@ import attrs
 import torch
 from rich.console import Console
 from rich.progress import track
-from torch import nn
+from torch import Tensor, nn
 
 from mmseqdiff.errors import PluginError, RecipeError
 from mmseqdiff.host import Host
@@ -62,7 +62,8 @@ def train_codec(
         modality: one of the recipe's.
         data: a folder of media files.
         out: gets ``codec.safetensors``, ``manifest.json`` and what resuming needs.
-        start_from: the folder of a trained codec whose weights a new training starts from.
+        start_from: the folder of a trained codec whose weights a new training starts from; as long as the latents stay the
+            same to the last bit, stores and runs that were made with that codec take the new one.
         device: where to train.
         console: for progress.
 
@@ -106,9 +107,9 @@ def train_codec(
         "component": described["modalities"][modality],
         "codec_training": described["codec_training"][modality],
         "data": {"files": len(signals.files), "length": sum(signals.lengths)},
+        "start_from": start,
     }
-    if start is not None:
-        description["start_from"] = start
+    latents = _latents(codec, training_files, length) if frozen else []
     perceptual = _perceptual(training, host, console)
     if perceptual is not None and "perceptual" not in inspect.signature(codec.training_loss).parameters:
         raise RecipeError(
@@ -136,13 +137,23 @@ def train_codec(
     if not trainer.run():
         return False
     quality = clips.quality(trainer.average.module)
-    save_codec(trainer.average.module, out, {**description, "steps": training.steps, "quality": quality})
+    trained = trainer.average.module
+    if frozen and all(map(torch.equal, _latents(trained, training_files, length), latents)):
+        description["latents"] = start
+    save_codec(trained, out, {**description, "steps": training.steps, "quality": quality})
     console.print(
         f"{modality} codec of {training.steps} steps in {out}: {describe_quality(quality)}",
         soft_wrap=True,
         highlight=False,
     )
     return True
+
+
+@torch.no_grad()
+def _latents(codec: nn.Module, signals: Signals, length: int) -> list[Tensor]:
+    """Of the first clips of some files: enough to tell whether a codec's latents have changed at all."""
+    codec, device = codec.eval(), next(codec.parameters()).device
+    return [codec.encode(signals.clips([(file, 0)], length).to(device)) for file in range(min(16, len(signals.files)))]
 
 
 def _check(codec: nn.Module, training: CodecTraining, length: int, recipe: Recipe, start_from: Path | None) -> None:
@@ -166,6 +177,16 @@ def _check(codec: nn.Module, training: CodecTraining, length: int, recipe: Recip
         raise RecipeError(
             f"recipe {recipe.name!r}: a codec that starts from another, or has frozen parts, is not inflated: image_steps must be 0"
         )
+    if training.frozen and start_from is None:
+        raise RecipeError(
+            f"recipe {recipe.name!r}: with {', '.join(training.frozen)} frozen, training has to start from a trained codec: "
+            "name its folder by --start-from"
+        )
+    for field, size in (("batch_size", training.batch_size), ("image_batch_size", training.image_batch_size)):
+        if (field == "batch_size" or training.image_steps) and size % training.accumulate:
+            raise RecipeError(
+                f"recipe {recipe.name!r}: {field} {size} cannot be split into {training.accumulate} equal micro-batches (accumulate)"
+            )
     parts = dict(codec.named_modules())
     for name in training.frozen:
         if name not in parts:
@@ -174,7 +195,7 @@ def _check(codec: nn.Module, training: CodecTraining, length: int, recipe: Recip
                 f"recipe {recipe.name!r}: the codec has no part {name!r} to freeze; {closest(name, known)}"
             )
     held = {id(value) for name in training.frozen for value in parts[name].parameters()}
-    if all(id(value) in held for value in codec.parameters()):
+    if held and all(id(value) in held for value in codec.parameters()):
         raise RecipeError(
             f"recipe {recipe.name!r}: with {', '.join(training.frozen)} frozen the codec has nothing to train"
         )

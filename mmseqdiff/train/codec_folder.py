@@ -1,5 +1,8 @@
 """A trained codec's folder: ``codec.safetensors`` and ``manifest.json``, which has its component, hash, steps and quality.
 
+A codec whose decoder alone was trained on makes the same latents as the one that it started from. Its manifest then says so by
+that one's hash, ``latents``, which is what stores and runs know a codec by.
+
 A *pretrained* codec comes with weights of another library's: it has a parameter ``model``, where they lie, and
 ``save_configuration(folder)``, which writes ``config.json`` there, so that with its weights beside it the codec can be built
 again from that folder.
@@ -16,7 +19,7 @@ from mmseqdiff.errors import CheckpointError, RunError
 from mmseqdiff.train import checkpoint
 from mmseqdiff.train.checkpoint import codec_hash
 
-__all__ = ["FILES", "keep_codec", "load_codec", "save_codec"]
+__all__ = ["FILES", "keep_codec", "latents_hash", "load_codec", "save_codec"]
 
 FILES = ("codec.safetensors", "manifest.json", "config.json")
 """What of a codec's folder is needed to use it, the last for pretrained ones only; the rest is for resuming."""
@@ -65,7 +68,7 @@ def load_codec(codec: nn.Module, folder: Path) -> str:
     """Loads trained weights into a codec; one that was built from a folder of another library has them already.
 
     Returns:
-        The codec's hash.
+        The hash that its latents are known by: its own, or that of the codec that made the same latents before.
 
     Raises:
         CheckpointError: if the folder holds no codec, or one that is truncated, changed, or of another shape.
@@ -77,4 +80,17 @@ def load_codec(codec: nn.Module, folder: Path) -> str:
     found = codec_hash(codec)
     if found != expected:
         raise CheckpointError(f"{folder}: the codec's hash is {found}, its manifest says {expected}: it was changed")
-    return found
+    return latents_hash(folder)
+
+
+def latents_hash(folder: Path) -> str:
+    """The hash that the latents of a folder's codec are known by.
+
+    Raises:
+        CheckpointError: if the folder holds no codec.
+    """
+    manifest = checkpoint.read_manifest(folder)
+    try:
+        return manifest.get("latents", manifest["hash"])
+    except KeyError:
+        raise CheckpointError(f"{folder / 'manifest.json'} is damaged: it does not say the codec's hash") from None

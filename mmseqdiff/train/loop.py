@@ -165,9 +165,9 @@ class Trainer:
             RunError: if a loss or gradient is not finite, or a checkpoint cannot be written.
         """
         self._restore()
-        if self.optimisation.precision == "bfloat16" and not self._bfloat16:
-            self._say("This processor has no instructions for bfloat16: float32 is used, which is faster here.")
         if self.step < self.optimisation.steps:
+            if self.optimisation.precision == "bfloat16" and not self._bfloat16:
+                self._say("This processor has no instructions for bfloat16: float32 is used, which is faster here.")
             try:
                 self._train()
             except OSError as error:  # a full disk while curves are written, for example

@@ -21,7 +21,18 @@ def test_what_cannot_be_benched_is_refused(monkeypatch, capsys, tmp_path, argume
 
 def test_a_narrow_terminal_cuts_no_number_off(monkeypatch, capsys):
     monkeypatch.setenv("COLUMNS", "60")
-    words = ("--sampler", "ddim", "--task", "joint", "--plan", "full", "--steps", "2,4,8,16,32", "--evaluations", "2")
+    words = (
+        "--sampler",
+        "ddim",
+        "--task",
+        "joint",
+        "--plan",
+        "full",
+        "--steps",
+        "2,3,4,5,6,8,10,12,14,16",
+        "--evaluations",
+        "2",
+    )
     monkeypatch.setattr(sys, "argv", ["mmseqdiff", "bench", "exact", *words])
     with pytest.raises(SystemExit):
         cli.main()

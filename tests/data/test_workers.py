@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import pickle
 import random
 import signal
 import time
@@ -11,8 +12,12 @@ import pytest
 import tiny
 import torch
 from encoding import Deadly, Together, content, files_of, make_folder, run, run_alone, squared
+from torch import nn
+from torch.nn.utils.parametrizations import weight_norm
+from torch.nn.utils.parametrize import is_parametrized
 
 from mmseqdiff.assembly import build_modalities
+from mmseqdiff.data.encode import _plain
 from mmseqdiff.data.store import LatentStore
 from mmseqdiff.data.workers import Here, Processes, Ray
 from mmseqdiff.errors import RunError, UserError
@@ -35,6 +40,21 @@ def test_processes_make_the_same_files(folder, tmp_path):
     assert (report.added, set(report.left_out)) == (10, {"b.mp4", "c.mp4"})
     assert "corrupt at 3 s" in report.left_out["c.mp4"]
     assert stores["there"] == stores["here"]
+
+
+def test_normalised_weights_are_sent_as_plain_ones_and_the_codec_stays_as_it_is():
+    """Torch does not pickle what computes its weights, and its own way to undo that changes the class of the original."""
+    codec, x = (
+        nn.Sequential(weight_norm(nn.Linear(4, 3))),
+        torch.randn(5, 4, generator=torch.Generator().manual_seed(0)),
+    )
+    expected = codec(x)
+    for _ in range(2):
+        assert torch.equal(pickle.loads(pickle.dumps(_plain(codec)))(x), expected)
+        assert torch.equal(codec(x), expected)
+    assert is_parametrized(codec[0])
+    plain = nn.Linear(4, 3)
+    assert _plain(plain) is plain
 
 
 def test_answers_come_in_order_and_jobs_are_taken_as_there_is_room():

@@ -13,9 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mmseqdiff import cli, random
+from mmseqdiff.cli.reconstruct import _summary, _text
 from mmseqdiff.data.audio import AudioFormat
 from mmseqdiff.data.media import write_clip
 from mmseqdiff.data.video import VideoFormat
+from mmseqdiff.errors import PluginError
 from mmseqdiff.evaluate.reconstruction import Reconstruction, judge, measure, write_beside
 from mmseqdiff.train.codec_folder import save_codec
 
@@ -127,30 +129,81 @@ def test_the_command_writes_both_codecs_reconstructions_and_their_numbers(codecs
     assert "audio: seconds 1, mel" in output.out
 
 
-def test_of_a_folder_it_gives_the_mean_over_files_and_what_metrics_say(codecs, clip, tmp_path, monkeypatch, capsys):
-    """The second file is the first without its picture: it is left out, and said to be."""
-    folder, out = tmp_path / "clips", tmp_path / "out"
-    (folder / "more").mkdir(parents=True)
-    for seed, path in enumerate((folder / "a.mkv", folder / "more" / "b.mkv")):
-        sound = 0.1 * random.normal(random.example_keys(seed, range(1)), "sound", (28000,))[0]
-        write_clip(path, {"video": pictures(14, seed), "audio": sound}, {"video": VIDEO, "audio": AUDIO})
-    write_clip(folder / "sound.wav", {"audio": sound}, {"audio": AUDIO})
-    words = ("--codec", codecs[0], "--codec", codecs[1], "--json")
-    code, output = run(monkeypatch, capsys, folder, out, *words)
+@pytest.fixture
+def folder(tmp_path):
+    """Two clips, one of them in a folder of its own, a sound without a picture, and a clip too short for the codec."""
+    (tmp_path / "clips" / "more").mkdir(parents=True)
+    for seed, (name, frames) in enumerate({"a.mkv": 14, "more/b.mkv": 14, "short.mkv": 1}.items()):
+        sound = 0.1 * random.normal(random.example_keys(seed, range(1)), "sound", (frames * 2000,))[0]
+        signals = {"video": pictures(frames, seed), "audio": sound[: 28000 if frames > 1 else 100]}
+        write_clip(tmp_path / "clips" / name, signals, {"video": VIDEO, "audio": AUDIO})
+    write_clip(tmp_path / "clips" / "sound.wav", {"audio": sound}, {"audio": AUDIO})
+    return tmp_path / "clips"
+
+
+def test_of_a_folder_it_gives_the_mean_over_files_and_says_what_is_left_out(
+    codecs, folder, tmp_path, monkeypatch, capsys
+):
+    out = tmp_path / "out"
+    words = ("--codec", codecs[0], "--codec", codecs[1])
+    code, output = run(monkeypatch, capsys, folder, out, *words, "--json")
     assert code == 0
-    assert "sound.wav" in output.err
-    found = json.loads(output.out)
-    singles = []
+    assert all(f"left out: {folder / name}" in output.err.replace("\n", "") for name in ("sound.wav", "short.mkv"))
+    found, singles = json.loads(output.out), []
     for path in (folder / "a.mkv", folder / "more" / "b.mkv"):
-        singles.append(json.loads(run(monkeypatch, capsys, path, tmp_path / "one.mp4", *words)[1].out))
+        singles.append(json.loads(run(monkeypatch, capsys, path, tmp_path / "one.mp4", *words, "--json")[1].out))
     for name, values in found.items():
         for key, value in values.items():
             first, second = (single[name][key] for single in singles)
             assert value["files"] == 2
             assert value["mean"] == pytest.approx((first + second) / 2)
             assert value["standard error"] == pytest.approx(abs(first - second) / 2)
-    assert (out / "a.mp4").is_file()
-    assert (out / "more" / "b.mp4").is_file()
+    assert {path.relative_to(out).as_posix() for path in out.rglob("*.mp4")} == {
+        "a.mp4", "a.input.mp4", "more/b.mp4", "more/b.input.mp4",
+    }  # fmt: skip
+    code, output = run(monkeypatch, capsys, folder, out, *words)
+    assert code == 0
+    assert f"psnr {found['video']['psnr']['mean']:.4g} ± {found['video']['psnr']['standard error']:.2g}" in output.out
+    assert "video, mean of 2 files ± standard error: seconds 1.625 ± 0" in output.out
+
+
+def test_infinite_and_missing_values_are_summed_up():
+    found = _summary([{"psnr": math.inf, "error": 2.0}, {"psnr": 20.0}])
+    assert found["psnr"]["mean"] == math.inf
+    assert found["error"] == {"mean": 2.0, "files": 1}
+    assert _text(found["error"], 2) == "2 (1 files)"
+
+
+def test_no_file_is_lost(codecs, clip, folder, tmp_path, monkeypatch, capsys):
+    """Sound is written to a second file, which may be an input or another's output."""
+    former = clip.with_name("clip.input.mkv")
+    former.write_bytes(clip.read_bytes())
+    (folder / "more" / "b.input.mkv").write_bytes(clip.read_bytes())
+    (tmp_path / "file").write_bytes(b"mine")
+    for source, out, message in (
+        (clip, clip, "which is an input"),
+        (former, clip.with_name("clip.mkv"), "which is an input"),
+        (folder, tmp_path / "out", "written for"),
+        (folder, folder / "out", "lies in IN"),
+        (folder, tmp_path / "file", "is a file"),
+    ):
+        code, output = run(monkeypatch, capsys, source, out, "--codec", codecs[1])
+        assert code == 2
+        assert message in output.err
+    assert former.read_bytes() == clip.read_bytes()
+    assert (tmp_path / "file").read_bytes() == b"mine"
+
+
+def test_a_metric_that_fails_is_said_and_costs_nothing_else(codecs, clip, host, tmp_path, monkeypatch, capsys):
+    def judge(*arguments):
+        raise PluginError("pip install something")
+
+    monkeypatch.setattr("mmseqdiff.evaluate.reconstruction.judge", judge)
+    code, output = run(monkeypatch, capsys, clip, tmp_path / "out.mkv", "--codec", codecs[0])
+    assert code == 0
+    assert "not measured: pip install something" in output.out
+    assert "psnr" in output.out
+    assert (tmp_path / "out.mkv").exists()
 
 
 def test_metrics_judge_a_reconstruction_beside_the_other_signals():
@@ -173,18 +226,6 @@ def test_metrics_judge_a_reconstruction_beside_the_other_signals():
     judged = judge({"seen": Seen()}, found, Path("a.mkv"), Fraction(1))
     assert judged["audio"] == {}
     assert judged["video"] == {"seen/error": pytest.approx(0.25)}
-
-
-def test_files_that_would_be_written_to_one_are_refused(codecs, clip, tmp_path, monkeypatch, capsys):
-    (tmp_path / "clips").mkdir()
-    for suffix in (".mkv", ".mp4"):
-        (tmp_path / "clips" / "a").with_suffix(suffix).write_bytes(clip.read_bytes())
-    code, output = run(monkeypatch, capsys, tmp_path / "clips", tmp_path / "out", "--codec", codecs[0])
-    assert code == 2
-    assert "rename one" in output.err
-    code, output = run(monkeypatch, capsys, clip, clip, "--codec", codecs[0])
-    assert code == 2
-    assert "would replace" in output.err
 
 
 def test_a_models_codecs_are_all_tried(clip, tmp_path, monkeypatch, capsys):

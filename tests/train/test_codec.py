@@ -18,7 +18,7 @@ from mmseqdiff.recipe import CodecTraining, Component
 from mmseqdiff.train import checkpoint
 from mmseqdiff.train.checkpoint import codec_hash
 from mmseqdiff.train.codec import train_codec
-from mmseqdiff.train.codec_folder import load_codec, save_codec
+from mmseqdiff.train.codec_folder import latents_hash, load_codec, save_codec
 from mmseqdiff.train.show import side_by_side
 from mmseqdiff.train.signals import Signals
 
@@ -142,8 +142,43 @@ def test_with_its_encoder_frozen_a_codec_keeps_its_latents_to_the_last_bit_and_i
     manifest = json.loads((second / "manifest.json").read_text())
     assert manifest["start_from"] == json.loads((first / "manifest.json").read_text())["hash"]
     assert train(continued, media, second, start_from=first), "and is resumed as such"
+    assert manifest["latents"] == manifest["start_from"]
+    third = tmp_path / "third"
+    assert train(recipe(seed=1), media, third)
     with pytest.raises(CheckpointError, match="made with another start from"):
-        train(continued, media, second, start_from=second)
+        train(continued, media, second, start_from=third)
+
+
+def test_a_codec_that_learns_on_with_its_encoder_makes_other_latents(media, tmp_path):
+    assert train(recipe(), media, tmp_path / "first")
+    for name, frozen in (("all", ()), ("decoder", ("decoder",))):
+        assert train(recipe(frozen=frozen), media, tmp_path / name, start_from=tmp_path / "first")
+        assert "latents" not in json.loads((tmp_path / name / "manifest.json").read_text())
+
+
+def test_latents_are_known_by_the_hash_of_the_codec_that_made_them_first(media, tmp_path):
+    assert train(recipe(), media, tmp_path / "0")
+    for n in (1, 2):
+        training = recipe(frozen=("encoder",), seed=n)
+        assert train(training, media, tmp_path / str(n), start_from=tmp_path / str(n - 1))
+    codecs = [fakes.PairCodec(2) for _ in range(3)]
+    hashes = [load_codec(codec, tmp_path / str(n)) for n, codec in enumerate(codecs)]
+    assert len(set(map(codec_hash, codecs))) == 3
+    assert hashes == [latents_hash(tmp_path / str(n)) for n in range(3)] == [codec_hash(codecs[0])] * 3
+
+
+def test_a_training_that_was_begun_before_a_field_existed_is_resumed(media, tmp_path):
+    """What its manifest leaves out had the default."""
+    out = tmp_path / "codec"
+    assert train(recipe(), media, out)
+    file = checkpoint.newest(out / "checkpoints") / "manifest.json"
+    manifest = json.loads(file.read_text())
+    for name in ("accumulate", "frozen"):
+        del manifest["codec_training"][name]
+    file.write_text(json.dumps(manifest))
+    assert train(recipe(), media, out)
+    with pytest.raises(CheckpointError, match="codec_training.accumulate is 1, expected 2"):
+        train(recipe(accumulate=2), media, out)
 
 
 def test_a_frozen_parts_buffers_stay(media, tmp_path, monkeypatch):
@@ -166,8 +201,8 @@ def test_a_frozen_parts_buffers_stay(media, tmp_path, monkeypatch):
     monkeypatch.setattr(fakes.PairCodec, "__init__", build)
     assert train(recipe(), media, tmp_path / "free")
     assert checkpoint.load_group(tmp_path / "free", "codec")["encoder.calls"] == 30
-    assert train(recipe(frozen=("encoder",)), media, tmp_path / "held")
-    assert checkpoint.load_group(tmp_path / "held", "codec")["encoder.calls"] == 0
+    assert train(recipe(frozen=("encoder",)), media, tmp_path / "held", start_from=tmp_path / "free")
+    assert checkpoint.load_group(tmp_path / "held", "codec")["encoder.calls"] == 30
 
 
 def test_a_resumed_codec_training_equals_an_unbroken_one(media, tmp_path, monkeypatch):
@@ -267,15 +302,26 @@ def test_reconstructions_are_logged_as_pictures_and_sounds():
     [
         ({"seconds": Fraction(3, 2)}, "codec_training.seconds: this codec takes even lengths, not 3"),
         ({"image_steps": 30}, "image_steps 30 must be fewer than steps 30"),
-        ({"frozen": ("encoda",)}, "no part 'encoda' to freeze; did you mean 'encoder'"),
+        ({"frozen": ("encoder",)}, "name its folder by --start-from"),
         ({"frozen": ("encoder",), "image_steps": 3}, "is not inflated"),
-        ({"frozen": ("encoder", "decoder")}, "nothing to train"),
+        ({"accumulate": 3}, r"batch_size 4 cannot be split into 3 equal micro-batches \(accumulate\)"),
+        ({"accumulate": 4, "image_steps": 3, "image_batch_size": 6}, "image_batch_size 6 cannot be split"),
     ],
 )
 def test_a_recipe_that_cannot_be_trained_is_refused(media, tmp_path, training, message):
     with pytest.raises(RecipeError, match=message):
         train(recipe(**training), media, tmp_path / "codec")
     assert not (tmp_path / "codec").exists()
+
+
+def test_parts_that_cannot_be_frozen_are_named(media, tmp_path):
+    assert train(recipe(), media, tmp_path / "first")
+    for frozen, message in (
+        (("encoda",), "no part 'encoda' to freeze; did you mean 'encoder'"),
+        (("encoder", "decoder"), "with encoder, decoder frozen the codec has nothing to train"),
+    ):
+        with pytest.raises(RecipeError, match=message):
+            train(recipe(frozen=frozen), media, tmp_path / "codec", start_from=tmp_path / "first")
 
 
 def test_an_unknown_modality_and_another_training_are_refused(media, tmp_path):

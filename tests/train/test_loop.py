@@ -1,6 +1,7 @@
 import io
 import math
 import os
+import platform
 import signal
 
 import attrs
@@ -13,7 +14,7 @@ from mmseqdiff import random
 from mmseqdiff.errors import CheckpointError, RecipeError, RunError
 from mmseqdiff.train import checkpoint
 from mmseqdiff.train.loop import Trainer
-from mmseqdiff.train.optimisation import Optimisation
+from mmseqdiff.train.optimisation import Optimisation, computes_bfloat16
 from mmseqdiff.train.table import Table
 
 PLAN = Optimisation(
@@ -202,6 +203,12 @@ def test_bfloat16_runs_the_objective_under_autocast_where_the_processor_has_it(t
     run.run()
     assert types == [torch.bfloat16 if supported else torch.float32]
     assert all(value.dtype == torch.float32 for value in run.module.parameters())
+
+
+def test_a_processor_without_wide_vectors_has_no_bfloat16():
+    assert computes_bfloat16(torch.device("cuda"))
+    if torch.backends.cpu.get_cpu_capability() in ("DEFAULT", "AVX2") and platform.machine() in ("x86_64", "AMD64"):
+        assert not computes_bfloat16(torch.device("cpu"))
 
 
 class Duel(Task):

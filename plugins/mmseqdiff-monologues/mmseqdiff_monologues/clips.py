@@ -95,12 +95,15 @@ class Truth:
             raise ValueError(f"{seconds} s from {start} s on do not lie in a monologue of {self.format.seconds} s")
         return torch.tensor([self.opening[n] for n in shown])
 
-    def said(self, start: Fraction, seconds: Fraction) -> tuple[tuple[str, float, float], ...]:
-        """Every word that is spoken whole within ``seconds`` from ``start`` on, with its times in the file.
+    def digits(self, start: Fraction, seconds: Fraction) -> tuple[tuple[str, float, float], ...]:
+        """Every digit that is spoken whole within ``seconds`` from ``start`` on, with its times in the file.
 
-        A word lasts until the next begins. The last in the file is never whole: the clip may end within it.
+        A digit lasts until the next begins. The last in the file is never whole: the clip may end within it. Of sentences there
+        is nothing to give: espeak speaks some of their words as one.
         """
-        words = (word.strip(".,").lower() for word in self.text.split())
+        if self.format.says != "digits":
+            return ()
+        words = (word.strip(".,") for word in self.text.split())
         timed = zip(words, self.words, self.words[1:])
         return tuple((word, first, last) for word, first, last in timed if start <= first and last <= start + seconds)
 
@@ -114,6 +117,20 @@ class Truth:
             temporary.write_text(
                 json.dumps(_CONVERTER.unstructure(self), ensure_ascii=False, indent=1), encoding="utf-8"
             )
+
+    @classmethod
+    def beside(cls, file: Path) -> "Truth | None":
+        """The truth beside a clip's file; None where there is none, or a JSON file of something else.
+
+        Raises:
+            MediaError: if it is damaged.
+        """
+        path = truth_path(file)
+        try:
+            values = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return None
+        return cls.read(path) if isinstance(values, dict) and {"seed", "phonemes"} <= values.keys() else None
 
     @classmethod
     def read(cls, path: Path) -> "Truth":

@@ -22,8 +22,9 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import avg_pool1d
 
+from mmseqdiff.errors import MediaError
 from mmseqdiff.protocols import Comparison
-from mmseqdiff_monologues.clips import Truth, truth_path
+from mmseqdiff_monologues.clips import Truth
 from mmseqdiff_monologues.identity import LIPS, MOUTH_INTERIOR
 from mmseqdiff_monologues.render import MOUTH_HEIGHT
 from mmseqdiff_monologues.words import recognise, word_error
@@ -77,7 +78,7 @@ def _box(video: Video, box: tuple[float, float, float, float]) -> Float[Tensor, 
     )
     pixels = video[:, max(top, 0) : bottom, max(left, 0) : right]
     if not pixels.numel():
-        raise ValueError(f"a video of shape {tuple(video.shape)} is too small to be measured: it needs 16 x 16 pixels")
+        raise MediaError(f"a video of shape {tuple(video.shape)} is too small to be measured: it needs 16 x 16 pixels")
     return pixels
 
 
@@ -102,11 +103,11 @@ class MouthAlignment:
         if not {self.video, self.audio} <= comparison.given.keys():
             return {}
         free, heard = ~comparison.given[self.video], comparison.given[self.audio]
-        truth = truth_path(comparison.file)
-        if not (free.any() and heard.all() and truth.is_file()):
+        truth = Truth.beside(comparison.file)
+        if truth is None or not (free.any() and heard.all()):
             return {}
         rate = comparison.rates[self.video]
-        true = Truth.read(truth).mouth_opening(comparison.start, len(free) / rate, rate)[free]
+        true = truth.mouth_opening(comparison.start, len(free) / rate, rate)[free]
         found = measure_opening(comparison.generated[self.video][free])
         return {"correlation": _correlation(found, true), "error": (found - true).abs().mean().item()}
 
@@ -131,7 +132,7 @@ class IdentityConsistency:
         distance between the parts of the picture that the colours take. ``distance``: the mean of the four colours'.
         """
         given = comparison.given.get(self.video)
-        if given is None or given.all() or not given.any() or not truth_path(comparison.file).exists():
+        if given is None or given.all() or not given.any() or Truth.beside(comparison.file) is None:
             return {}
         generated, real = comparison.generated[self.video][~given], comparison.real[self.video][given]
         found, true = measure_palette(generated), measure_palette(real)
@@ -160,12 +161,12 @@ class WordError:
         Raises:
             PluginError: if pocketsphinx is not installed.
         """
-        given, path = comparison.given.get(self.audio), truth_path(comparison.file)
-        if given is None or given.any() or not path.is_file():
+        given, truth = comparison.given.get(self.audio), Truth.beside(comparison.file)
+        if given is None or given.any() or truth is None:
             return {}
-        truth, rate = Truth.read(path), comparison.rates[self.audio]
-        said = truth.said(comparison.start, len(given) / rate)
-        if truth.format.says != "digits" or not said:
+        rate = comparison.rates[self.audio]
+        said = truth.digits(comparison.start, len(given) / rate)
+        if not said:
             return {}
         first, last = (round((time - float(comparison.start)) * rate) for time in (said[0][1], said[-1][2]))
         generated, real = (
