@@ -32,8 +32,9 @@ CLIPS = 8
 """Held-out clips in the package."""
 LIMIT = 40 * 2**20
 """Bytes of model and clips together, at most."""
-CURVES = ("loss", "loss/video", "loss/audio", "validation/")
+CURVES = ("loss", "loss/video", "loss/audio", "validation/", "quality/")
 """Which of TensorBoard's scalars are kept; those that end in a slash with everything below."""
+MODALITIES = ("video", "audio")
 
 
 def main() -> None:
@@ -54,9 +55,9 @@ def main() -> None:
 
     run("prepare", f"monologues:count={arguments.train_clips}", train)
     run("prepare", f"monologues:count={arguments.held_out_clips},split=held_out", held_out)
-    for modality in ("video", "audio"):
+    for modality in MODALITIES:
         run("train-codec", RECIPE, modality, "--data", train, "--out", codecs / modality, *overrides, *place)
-    both = [part for name in ("video", "audio") for part in ("--codec", f"{name}={codecs / name}")]
+    both = [part for name in MODALITIES for part in ("--codec", f"{name}={codecs / name}")]
     for folder, store in ((train, root / "store"), (held_out, root / "validation")):
         run("encode", folder, "--recipe", RECIPE, *both, "--out", store, *overrides, *place)
     stores = ["--data", root / "store", "--validation", root / "validation"]
@@ -65,7 +66,7 @@ def main() -> None:
         options = [part for change in changes for part in ("--set", change)]
         run("train", RECIPE, *stores, "--out", root / name, *start, *options, *overrides, *place)
         start = ["--start-from", root / name]
-    pack([root / name for name, _ in STAGES], held_out, arguments.package)
+    pack([root / name for name, _ in STAGES], codecs, held_out, arguments.package)
 
 
 def run(*arguments: object) -> None:
@@ -77,7 +78,7 @@ def run(*arguments: object) -> None:
         sys.exit(code)
 
 
-def pack(runs: Sequence[Path], held_out: Path, package: Path) -> None:
+def pack(runs: Sequence[Path], codecs: Path, held_out: Path, package: Path) -> None:
     """Fills the package: the last run without what resuming needs, weights in half precision, all curves, and the clips."""
     from mmseqdiff.train import checkpoint
 
@@ -93,7 +94,11 @@ def pack(runs: Sequence[Path], held_out: Path, package: Path) -> None:
     shutil.copytree(run / "codecs", model / "codecs")
     description = {key: value for key, value in manifest.items() if key not in ("format", "files")}
     checkpoint.write_folder(model / "checkpoints" / newest.name, {"ema": weights}, description)
-    curves = join_curves([read_curves(run / "tensorboard") for run in runs])
+    curves = join_curves([read_curves(run) for run in runs])
+    for name in MODALITIES:
+        stages = [stage for stage in (codecs / name / "image", codecs / name) if (stage / "tensorboard").is_dir()]
+        of_codec = join_curves([read_curves(stage) for stage in stages])
+        curves |= {f"codec/{name}/{curve}": points for curve, points in of_codec.items()}
     checkpoint.write_json(model / "curves.json", curves)
     draw_curves(curves, model / "curves.png")
     for n in range(CLIPS):
@@ -108,11 +113,11 @@ def pack(runs: Sequence[Path], held_out: Path, package: Path) -> None:
         sys.exit(f"that is more than {LIMIT / 2**20:.0f} MiB: make the recipe's codecs or backbone smaller")
 
 
-def read_curves(folder: Path) -> dict[str, list[list[float]]]:
+def read_curves(run: Path) -> dict[str, list[list[float]]]:
     """Name → [step, value] pairs of the scalars that are kept."""
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    events = EventAccumulator(str(folder), size_guidance={"scalars": 0})
+    events = EventAccumulator(str(run / "tensorboard"), size_guidance={"scalars": 0})
     events.Reload()
     return {
         name: [[event.step, round(event.value, 5)] for event in events.Scalars(name)]
@@ -133,19 +138,25 @@ def join_curves(stages: Sequence[dict[str, list[list[float]]]]) -> dict[str, lis
 
 
 def draw_curves(curves: dict[str, list[list[float]]], path: Path) -> None:
-    """Writes a PNG: the training losses, and the validation losses of each modality by task."""
+    """Writes a PNG: the training losses, the validation losses of each modality by task, and the codecs' quality."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    validation = sorted({name.rpartition("/")[2] for name in curves if name.startswith("validation/")})
-    figure = Figure(figsize=(4.5 * (1 + len(validation)), 3.6), layout="constrained")
+    panels: dict[str, dict[str, list[list[float]]]] = {}
+    for name, points in curves.items():
+        kind, *rest = name.split("/")
+        if kind == "validation":
+            task, modality = rest
+            panels.setdefault(f"validation loss of generated {modality}", {})[task] = points
+        elif kind == "codec" and rest[1] == "quality":
+            panels.setdefault(f"{rest[0]} codec: {rest[2]} of held-out clips", {})[rest[2]] = points
+        elif kind == "loss":
+            panels.setdefault("training loss", {})[name] = points
+    figure = Figure(figsize=(4.5 * len(panels), 3.6), layout="constrained")
     FigureCanvasAgg(figure)
-    titles = ["training loss", *(f"validation loss of generated {name}" for name in validation)]
-    for axes, title, modality in zip(figure.subplots(1, len(titles), squeeze=False)[0], titles, [None, *validation]):
-        for name, points in curves.items():
-            kind, *task = name.split("/")
-            if (kind == "validation" and task[-1] == modality) if modality else kind == "loss":
-                axes.plot(*zip(*points), label=task[0] if modality else name, linewidth=1.2)
+    for axes, (title, lines) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels.items()):
+        for label, points in lines.items():
+            axes.plot(*zip(*points), label=label, linewidth=1.2)
         axes.set_title(title, fontsize=10)
         axes.set_xlabel("optimiser steps")
         axes.grid(alpha=0.25)
