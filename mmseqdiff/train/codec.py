@@ -87,7 +87,7 @@ def train_codec(
     built: Modality = recipe.modalities[modality].build(host, "modality")
     codec, length = built.codec.to(device), built.format.shape(training.seconds or recipe.seconds)[0]
     _check(codec, training, length, recipe, start_from)
-    start = None if start_from is None else load_codec(codec, start_from)
+    known_by = None if start_from is None else load_codec(codec, start_from)
     frozen = [codec.get_submodule(name).requires_grad_(False) for name in training.frozen]
 
     signals = Signals.load(
@@ -107,7 +107,7 @@ def train_codec(
         "component": described["modalities"][modality],
         "codec_training": described["codec_training"][modality],
         "data": {"files": len(signals.files), "length": sum(signals.lengths)},
-        "start_from": start,
+        "start_from": None if start_from is None else codec_hash(codec),
     }
     latents = _latents(codec, training_files, length) if frozen else []
     perceptual = _perceptual(training, host, console)
@@ -115,7 +115,7 @@ def train_codec(
         raise RecipeError(
             f"recipe {recipe.name!r}: the training_loss of {type(codec).__name__} takes no perceptual network"
         )
-    if training.perceptual is not None:  # a run that was started with it is not resumed without, nor without it with it
+    if training.perceptual is not None:  # training that began with it is not resumed without, or the other way round
         description["perceptual"] = "not installed" if perceptual is None else codec_hash(perceptual)
     stage = partial(
         Stage,
@@ -136,10 +136,10 @@ def train_codec(
     trainer = clips.trainer(out, description, host.listener)
     if not trainer.run():
         return False
-    quality = clips.quality(trainer.average.module)
     trained = trainer.average.module
+    quality = clips.quality(trained)
     if frozen and all(map(torch.equal, _latents(trained, training_files, length), latents)):
-        description["latents"] = start
+        description["latents"] = known_by
     save_codec(trained, out, {**description, "steps": training.steps, "quality": quality})
     console.print(
         f"{modality} codec of {training.steps} steps in {out}: {describe_quality(quality)}",

@@ -89,6 +89,7 @@ ELSEWHERE = {
     ),
     ("metric", "identity_consistency"): "tests/plugins/monologues/test_metrics.py",
     ("metric", "mouth_alignment"): "tests/plugins/monologues/test_metrics.py",
+    ("metric", "word_error"): "tests/plugins/monologues/test_words.py",
 }
 """Plugins that need a trained model, or clips of their own; their tests subclass the contract themselves."""
 

@@ -165,6 +165,8 @@ def test_latents_are_known_by_the_hash_of_the_codec_that_made_them_first(media, 
     hashes = [load_codec(codec, tmp_path / str(n)) for n, codec in enumerate(codecs)]
     assert len(set(map(codec_hash, codecs))) == 3
     assert hashes == [latents_hash(tmp_path / str(n)) for n in range(3)] == [codec_hash(codecs[0])] * 3
+    started = json.loads((tmp_path / "2" / "manifest.json").read_text())["start_from"]
+    assert started == codec_hash(codecs[1]), "which codec it went on from is another question"
 
 
 def test_a_training_that_was_begun_before_a_field_existed_is_resumed(media, tmp_path):
