@@ -130,7 +130,7 @@ class Truth:
             values = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return None
-        return cls.read(path) if isinstance(values, dict) and {"seed", "phonemes"} <= values.keys() else None
+        return cls._of(values, path) if isinstance(values, dict) and {"seed", "phonemes"} <= values.keys() else None
 
     @classmethod
     def read(cls, path: Path) -> "Truth":
@@ -140,11 +140,20 @@ class Truth:
             MediaError: if it is something else.
         """
         try:
-            return _CONVERTER.structure(json.loads(Path(path).read_text(encoding="utf-8")), cls)
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, cattrs.BaseValidationError) as error:
-            raise MediaError(
-                f"{path} is not the ground truth of a monologue ({error}); delete it to have it made anew"
-            ) from None
+            return cls._of(json.loads(Path(path).read_text(encoding="utf-8")), path)
+        except (OSError, ValueError) as error:
+            raise _no_truth(path, error) from None
+
+    @classmethod
+    def _of(cls, values: object, path: Path) -> "Truth":
+        try:
+            return _CONVERTER.structure(values, cls)
+        except (ValueError, KeyError, TypeError, AttributeError, cattrs.BaseValidationError) as error:
+            raise _no_truth(path, error) from None
+
+
+def _no_truth(path: Path, error: Exception) -> MediaError:
+    return MediaError(f"{path} is not the ground truth of a monologue ({error}); delete it to have it made anew")
 
 
 @attrs.frozen(eq=False)

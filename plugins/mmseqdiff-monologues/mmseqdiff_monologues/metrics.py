@@ -1,8 +1,8 @@
-"""What the truth of a monologue allows to measure: whether the mouth moves as it should, whether it is still the same person,
-and whether digits are understood.
+"""What the truth of a monologue allows to measure: whether the mouth moves as it should, whether it is still the same
+person, and whether digits are understood.
 
-The first two look at a video ``(frames, height, width, 3)`` of any size, in the picture's own coordinates: u to the right and v
-down from the middle, in units of the short side. The head moves little enough to stay within the regions below.
+The first two look at a video ``(frames, height, width, 3)`` of any size, in the picture's own coordinates: u to the right
+and v down from the middle, in units of the short side. The head moves little enough to stay within the regions below.
 
 The opening of the mouth. Every mouth is as dark inside, and lips lie on the way from the skin s to the inside m:
 

@@ -1,8 +1,8 @@
 """Which digits a recogniser hears: pocketsphinx with a grammar of ten words and nothing else.
 
-Its acoustic model comes inside the package pocketsphinx, an optional extra; nothing is fetched. It was made from recordings of people, so
-synthetic voices are a baseline to compare with, not understood whole, and digital silence, which no microphone gives, misleads it: a
-soft noise, the same for every waveform of one length, is added to what it hears.
+Its acoustic model comes inside the package pocketsphinx, an optional extra; nothing is fetched. It was made from
+recordings of people, so synthetic voices are a baseline to compare with, not understood whole. Digital silence, which no
+microphone gives, misleads it: a soft noise, the same for every waveform of one length, is added to what it hears.
 """
 
 from functools import cache
