@@ -18,10 +18,21 @@ import torch
 from jaxtyping import Bool, Int, Shaped
 from torch import Tensor
 
-__all__ = ["Interval", "Layout", "Track", "uniform_edges"]
+__all__ = ["Interval", "Layout", "Track", "merged", "uniform_edges"]
 
 Interval = tuple[Fraction, Fraction]
 """A half-open stretch of time, ``(start, stop)``, in seconds."""
+
+
+def merged(intervals: Sequence[Interval]) -> tuple[Interval, ...]:
+    """The same stretches of time, sorted, with those that touch or overlap joined."""
+    joined: list[Interval] = []
+    for start, stop in sorted(intervals):
+        if joined and start <= joined[-1][1]:
+            joined[-1] = (joined[-1][0], max(stop, joined[-1][1]))
+        else:
+            joined.append((start, stop))
+    return tuple(joined)
 
 
 def uniform_edges(segments: int, rate: Fraction | int, start: Fraction | int = 0) -> tuple[Fraction, ...]:

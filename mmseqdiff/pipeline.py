@@ -12,6 +12,7 @@ The way of the data, for a task that gives some stretches of some modalities (ar
     (4) decode    all cells; crop
 """
 
+import math
 from collections.abc import Callable, Iterable, Mapping
 from fractions import Fraction
 from pathlib import Path
@@ -33,6 +34,7 @@ from mmseqdiff.plan import PlanError, SamplingPlan
 from mmseqdiff.protocols import MediaFormat, NoiseSchedule, Sampler, Task
 from mmseqdiff.recipe import Component, Recipe
 from mmseqdiff.train.run import load_run, read_calibration
+from mmseqdiff.values import exact_seconds
 
 __all__ = ["CONDITIONS", "GeneratedClip", "Pipeline", "build_task", "find_model", "load", "plan_task"]
 
@@ -89,6 +91,7 @@ def plan_task(
         check_shape(task, "given cells", given, (layout.M, layout.N))
     except (ValueError, KeyError) as error:
         raise UserError(f"the task does not fit the model: {error.args[0]}") from error
+    _check_ranges(task, layout, given)
     if not (layout.valid & ~given).any():
         raise UserError("the task gives every cell, so there is nothing to generate")
     maker = component.build(host, "plan")
@@ -99,6 +102,22 @@ def plan_task(
     if not isinstance(made, SamplingPlan):
         raise PluginError(f"{origin(maker)} returned {type(made).__name__}, expected a SamplingPlan")
     return made
+
+
+def _check_ranges(task: Task, layout: Layout, given: Tensor) -> None:
+    """Raises UserError where what a task lets be read gives nothing: it would be left out without a word."""
+    cells, end = layout.split(given), max(track.edges[-1] for track in layout.tracks)
+    for name, known in task.known(layout).items():
+        for left, right in known:
+            if left >= end:
+                raise UserError(
+                    f"the task gives {name} from {float(left):g} to {float(right):g} s, but a clip ends at {float(end):g} s"
+                )
+        if known and not cells[name].any():
+            lengths = [right - left for left, right in layout.track(name).intervals]
+            raise UserError(
+                f"the task gives less of {name} than one of its segments, which take {float(min(lengths)):g} to {float(max(lengths)):g} s"
+            )
 
 
 @attrs.frozen(eq=False)
@@ -149,7 +168,9 @@ class Pipeline:
         )
 
     def read(self, task: Task, files: Mapping[str, Path], start: Fraction, conditions: str) -> dict[str, Tensor]:
-        """Signals ``(1, time, …)`` of a clip's length, read from files; zero where nothing may be read.
+        """Signals ``(1, time, …)`` of a clip's length, read from files.
+
+        With ``conditions="ranges"`` they hold the frames and samples whose whole duration is known, and zero elsewhere.
 
         Raises:
             UserError: if a modality that the task gives has no file, or a file is for a modality that there is not.
@@ -160,15 +181,17 @@ class Pipeline:
             raise UserError(f"the model has no modality {unknown.pop()!r}; it has {', '.join(self.layout.modalities)}")
         signals = {}
         for name, known in task.known(self.layout).items():
-            media = self.assembly.modalities[name].format
-            canvas = torch.zeros(media.shape(self.seconds))
-            if known:
-                if name not in files:
-                    raise UserError(f"the task is given {name}, so it needs a file to read it from: pass --{name} FILE")
-                left, right = (known[0][0], known[-1][1]) if conditions == "ranges" else (Fraction(0), self.seconds)
-                first = media.shape(left)[0]
-                part = media.read(Path(files[name]), start + left, min(right, self.seconds) - left)
-                canvas[first : first + len(part)] = part[: len(canvas) - first]
+            modality = self.assembly.modalities[name]
+            rate, canvas = modality.format.rate, torch.zeros(modality.format.shape(self.seconds))
+            if known and name not in files:
+                raise UserError(f"the task is given {name}, so it needs a file to read it from: pass --{name} FILE")
+            if known and conditions == "clip":
+                known = ((Fraction(0), self.seconds),)
+            for left, right in known:
+                first, stop = math.ceil(left * rate), min(math.floor(right * rate), len(canvas))
+                if first < stop:
+                    part = modality.read(Path(files[name]), start + first / rate, (stop - first) / rate)
+                    canvas[first:stop] = part
             signals[name] = canvas[None]
         return signals
 
@@ -207,14 +230,21 @@ class Pipeline:
         guidance: Component | None = None,
         progress: Callable[[Iterable[int]], Iterable[int]] = iter,
     ) -> dict[str, Tensor]:
-        """Normalised latents, one clip per key; ``sampler`` and ``guidance`` are the recipe's where None."""
+        """Normalised latents, one clip per key; ``sampler`` and ``guidance`` are the recipe's where None.
+
+        Raises:
+            UserError: if the guidance does not fit the model.
+        """
         sampling, host = self.assembly.recipe.sampling, self.assembly.host
         stepper = self.build_sampler(sampler or sampling.sampler)
         guide = guidance or sampling.guidance
         denoiser = self.assembly.denoiser
         if guide is not None:
             guidance_ = guide.build(host, "guidance")
-            stepper, denoiser = guidance_.sampler(stepper, denoiser), guidance_(denoiser)
+            try:
+                stepper, denoiser = guidance_.sampler(stepper, denoiser), guidance_(denoiser)
+            except (ValueError, KeyError) as error:
+                raise UserError(f"the guidance {guide.name!r} does not fit the model: {error.args[0]}") from error
         observe = host.listener("sampling_step")
         return generate(denoiser, stepper, plan, keys.to(self.device), given=given, progress=progress, observe=observe)
 
@@ -254,7 +284,9 @@ class Pipeline:
         if isinstance(task, str):
             task = build_task(self.assembly.host, task)
         made = self.plan(task, plan, steps)
-        signals = self.read(task, {name: Path(path) for name, path in files.items()}, Fraction(str(start)), conditions)
+        signals = self.read(
+            task, {name: Path(path) for name, path in files.items()}, exact_seconds(start, "start"), conditions
+        )
         given = {
             name: latents.expand(num, *latents.shape[1:])
             for name, latents in self.encode(task, signals, conditions).items()

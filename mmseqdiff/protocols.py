@@ -20,7 +20,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from mmseqdiff.layout import Interval, Layout, Track
+from mmseqdiff.layout import Interval, Layout, Track, merged
 
 if TYPE_CHECKING:
     from mmseqdiff.forward import Prediction
@@ -120,7 +120,7 @@ class Task(Protocol):
         """The stretches of each modality's signal that may be read, in seconds; by default those of the given cells."""
         cells = layout.split(self.given(layout))
         return {
-            track.modality: tuple(interval for interval, is_given in zip(track.intervals, cells[track.modality].tolist()) if is_given)
+            track.modality: merged([interval for interval, is_given in zip(track.intervals, cells[track.modality].tolist()) if is_given])
             for track in layout.tracks
         }  # fmt: skip
 
@@ -355,7 +355,7 @@ class MediaFormat(Protocol):
         """The signal of ``[start, start + seconds)`` of a file, in this format whatever the file's own.
 
         Raises:
-            mmseqdiff.errors.MediaError: if the file cannot give it; the message says why.
+            mmseqdiff.errors.MediaError: if the file cannot give all of it; the message says why.
         """
         ...
 
@@ -370,7 +370,7 @@ class MediaFormat(Protocol):
     def fill(
         self, signal: Float[Tensor, "batch time ..."], known: Sequence[Interval]
     ) -> Float[Tensor, "batch time ..."]:
-        """Overwrites everything outside ``known`` with what can be guessed from inside it alone.
+        """Overwrites everything outside ``known`` with what can be guessed from inside it alone, on the signal's device.
 
         Video takes the nearest known frame, audio is silent; with nothing known the signal is zero. A frame or sample
         is known if its whole duration lies in one interval.

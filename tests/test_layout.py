@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mmseqdiff.layout import Layout, Track, uniform_edges
+from mmseqdiff.layout import Layout, Track, merged, uniform_edges
 from mmseqdiff.testing.strategies import layouts
 
 VIDEO = Track("video", [0, *(Fraction(1 + 4 * k, 8) for k in range(5))], (16, 16), 8)
@@ -87,6 +87,16 @@ def test_split_and_stack_are_inverse(data, layout, batch):
     ]
     assert torch.equal(layout.stack(rows), torch.where(layout.valid, matrix, 0))
     assert layout.stack(layout.split(layout.valid)).dtype == torch.bool
+
+
+FEW = st.integers(0, 8).map(Fraction)  # so that stretches touch
+
+
+@given(spans=st.lists(st.tuples(FEW, FEW).map(sorted).map(tuple), max_size=5), time=FEW)
+def test_merged_stretches_cover_the_same_moments_once(spans, time):
+    joined = merged(spans)
+    assert any(a <= time < b for a, b in spans) == any(a <= time < b for a, b in joined)
+    assert all(left[1] < right[0] for left, right in zip(joined[:-1], joined[1:]))
 
 
 def test_equal_layouts_are_equal_and_hash_alike():

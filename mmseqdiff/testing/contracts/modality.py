@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from jaxtyping import Float
 from torch import Tensor
 
+from mmseqdiff.errors import MediaError
 from mmseqdiff.layout import Interval
 from mmseqdiff.modality import Modality
 from mmseqdiff.testing.contracts.contract import Contract, bits, law
@@ -20,6 +21,7 @@ from mmseqdiff.testing.strategies import signals
 __all__ = ["ModalityContract"]
 
 ANY = {"data": st.data()}
+STREAM_SUFFIX = {"video": ".mkv", "audio": ".wav"}
 
 
 class ModalityContract(Contract):
@@ -113,12 +115,9 @@ class ModalityContract(Contract):
         """A signal that was written is read again as it was, whole and in part, and the file says how long it is."""
         form = self.plugin.format
         signal = self._signals(data, 1)[0]
-        suffix = {"video": ".mkv", "audio": ".wav"}.get(form.stream, self.suffix)
         first = data.draw(st.integers(0, len(signal) - 1))
         with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / f"clip{suffix}"
-            form.write(path, signal)
-            assert path.is_file(), f"write made no file {path.name}"
+            path = self._written(folder, signal)
             length = float(form.duration(path))
             # The container may round its time stamps to milliseconds.
             assert abs(length - len(signal) / form.rate) < 0.01, (
@@ -132,3 +131,27 @@ class ModalityContract(Contract):
                     found, signal[start:], rtol=0, atol=self.tolerance,
                     msg=lambda why, start=start: f"what is read from frame {start} on is not what was written: {why}",
                 )  # fmt: skip
+
+    @law(11, cost=4, **ANY)
+    def test_what_is_not_there_is_refused(self, data: Any) -> None:
+        """A file that ends a second before what is asked for is an error, and not a shorter signal or a padded one."""
+        form, signal = self.plugin.format, self._signals(data, 1)[0]
+        with tempfile.TemporaryDirectory() as folder:
+            path = self._written(folder, signal)
+            begin = data.draw(st.sampled_from((Fraction(0), self.seconds / 2)))
+            asked = len(signal) / form.rate + 1 - begin
+            try:
+                found = form.read(path, begin, asked)
+            except MediaError:
+                return
+        raise AssertionError(
+            f"of a file of {float(len(signal) / form.rate):g} s, {float(asked):g} s from {float(begin):g} on are read as "
+            f"{len(found)} frames or samples, with no MediaError"
+        )
+
+    def _written(self, folder: str, signal: Float[Tensor, "time ..."]) -> Path:
+        """A file that the format made of a signal."""
+        path = Path(folder) / ("clip" + STREAM_SUFFIX.get(self.plugin.format.stream, self.suffix))
+        self.plugin.format.write(path, signal)
+        assert path.is_file(), f"write made no file {path.name}"
+        return path

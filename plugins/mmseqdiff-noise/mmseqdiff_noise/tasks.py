@@ -13,7 +13,7 @@ import attrs
 from jaxtyping import Bool
 from torch import Tensor
 
-from mmseqdiff.layout import Interval, Layout
+from mmseqdiff.layout import Interval, Layout, merged
 from mmseqdiff.protocols import Task
 
 __all__ = [
@@ -33,17 +33,6 @@ __all__ = [
 def clip_end(layout: Layout) -> Fraction:
     """The end of the longest track, in seconds."""
     return max(track.edges[-1] for track in layout.tracks)
-
-
-def merged(intervals: Sequence[Interval]) -> tuple[Interval, ...]:
-    """The same stretches of time, sorted, with those that touch or overlap joined."""
-    joined: list[Interval] = []
-    for start, stop in sorted(intervals):
-        if joined and start <= joined[-1][1]:
-            joined[-1] = (joined[-1][0], max(stop, joined[-1][1]))
-        else:
-            joined.append((start, stop))
-    return tuple(joined)
 
 
 class TimeRanges(Task):

@@ -14,7 +14,6 @@ from mmseqdiff_noise.tasks import (
     inpainting,
     interpolation,
     joint,
-    merged,
     parse_ranges,
     v2a,
 )
@@ -83,16 +82,6 @@ def test_what_is_generated_and_what_is_given_make_up_the_clip(moments):
         assert torch.equal(interpolation(start, end - stop).given(AVDIT), inpainting(start, stop).given(AVDIT))
         before = Ranges({name: [(0, start)] for name in AVDIT.modalities}).given(AVDIT)
         assert torch.equal(continuation(start).given(AVDIT), before)
-
-
-FEW = st.integers(0, 8).map(F)  # so that stretches touch
-
-
-@given(spans=st.lists(st.tuples(FEW, FEW).map(sorted).map(tuple), max_size=5), time=FEW)
-def test_merged_stretches_cover_the_same_moments_once(spans, time):
-    joined = merged(spans)
-    assert any(a <= time < b for a, b in spans) == any(a <= time < b for a, b in joined)
-    assert all(left[1] < right[0] for left, right in zip(joined[:-1], joined[1:]))
 
 
 @given(
