@@ -7,15 +7,17 @@ from pathlib import Path
 import attrs
 from torch import nn
 
+from mmseqdiff import random
 from mmseqdiff.denoiser import NetworkDenoiser
 from mmseqdiff.errors import RecipeError
 from mmseqdiff.host import Host
 from mmseqdiff.layout import Layout
 from mmseqdiff.modality import Modality
+from mmseqdiff.origin import check_shape
 from mmseqdiff.protocols import NoiseSchedule, TimestepPolicy
 from mmseqdiff.recipe import Component, Recipe
 
-__all__ = ["Assembly", "build_modalities", "layout_of"]
+__all__ = ["Assembly", "build_modalities", "build_policy", "layout_of"]
 
 
 @attrs.frozen(eq=False)
@@ -53,13 +55,14 @@ class Assembly:
 
         Raises:
             PluginError: if a plugin is missing or refuses its parameters.
-            RecipeError: if the parts do not fit: a clip length that a codec cannot take, a prediction kind that the
-                schedule rules out.
+            RecipeError: if the parts do not fit: a clip length that a codec cannot take, a policy of other modalities, a
+                prediction kind that the schedule rules out.
         """
         kept = {} if codecs is None else {name: codecs / name for name in recipe.modalities}
         modalities = build_modalities(recipe, host, kept)
         layout = layout_of(recipe, modalities)
-        schedule, policy = recipe.schedule.build(host, "schedule"), recipe.policy.build(host, "policy")
+        schedule = recipe.schedule.build(host, "schedule")
+        policy = build_policy(recipe.policy, host, layout, schedule)
         backbone = host.build("backbone", recipe.backbone.name, layout=layout, **recipe.backbone.parameters)
         try:
             denoiser = NetworkDenoiser(backbone, schedule, layout, recipe.prediction, recipe.self_condition_limit)
@@ -93,6 +96,23 @@ def _with_model(component: Component, host: Host, folder: Path) -> Component:
     if "model" not in inspect.signature(host.load("codec", codec["name"])).parameters:
         return component
     return Component(component.name, {**component.parameters, "codec": {**codec, "model": str(folder)}})
+
+
+def build_policy(component: Component, host: Host, layout: Layout, schedule: NoiseSchedule) -> TimestepPolicy:
+    """A policy that has been tried: what it says of modalities may be wrong for the layout, and shows only when it draws.
+
+    Raises:
+        PluginError: if the plugin is missing or refuses its parameters, or what it draws has a wrong shape.
+        RecipeError: if it cannot draw for this layout.
+    """
+    policy, keys = component.build(host, "policy"), random.example_keys(0, range(16))
+    try:
+        levels = policy.sample(layout, keys, num_levels=schedule.num_levels)
+        policy.ties(layout)
+    except (ValueError, KeyError) as error:
+        raise RecipeError(f"the policy {component.name!r} does not fit the model: {error.args[0]}") from error
+    check_shape(policy, "levels", levels, (len(keys), layout.M, layout.N))
+    return policy
 
 
 def layout_of(recipe: Recipe, modalities: dict[str, Modality]) -> Layout:

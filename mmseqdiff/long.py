@@ -32,6 +32,7 @@ from mmseqdiff.pipeline import Pipeline, build_task
 from mmseqdiff.plan import SamplingPlan
 from mmseqdiff.protocols import MediaFormat, Task
 from mmseqdiff.recipe import Component
+from mmseqdiff.values import exact_seconds
 
 __all__ = ["OVERLAP", "LongClip", "Start", "Windows", "generate_long"]
 
@@ -176,7 +177,8 @@ def generate_long(
         UserError: if the task does not fit, or says something of the end of a clip; if the overlap does not fit; if a file
             is missing or cannot give what is needed.
     """
-    seconds, overlap = Fraction(str(seconds)), Fraction(str(overlap))
+    seconds, overlap = exact_seconds(seconds, "seconds"), exact_seconds(overlap, "overlap")
+    start = exact_seconds(start, "start")
     layout, modalities = pipeline.layout, pipeline.assembly.modalities
     formats = {name: modality.format for name, modality in modalities.items()}
     if isinstance(task, str):
@@ -192,7 +194,7 @@ def generate_long(
     count = windows.count(lengths)
     following = Start({name: windows.overlap(name) / format.rate for name, format in formats.items()})
     plans = pipeline.plan(task, plan, steps), pipeline.plan(following, plan, steps)
-    signals = pipeline.read(task, {name: Path(path) for name, path in files.items()}, Fraction(str(start)), "ranges")
+    signals = pipeline.read(task, {name: Path(path) for name, path in files.items()}, start, "ranges")
     key = random.example_keys(seed, [sample])
 
     def pieces() -> Iterator[dict[str, Tensor]]:

@@ -33,6 +33,11 @@ def _not_negative(instance: object, attribute: attrs.Attribute, value: float | F
         raise ValueError(f"{attribute.name} must not be negative, got {value}")
 
 
+def _seed(instance: object, attribute: attrs.Attribute, value: int) -> None:
+    if not -(2**63) <= value < 2**63:
+        raise ValueError(f"{attribute.name} must be a whole number of 64 bits with its sign, got {value}")
+
+
 def _rate(instance: object, attribute: attrs.Attribute, value: float | Fraction) -> None:
     if not 0 <= value <= 1:
         raise ValueError(f"{attribute.name} must lie in [0, 1], got {value}")
@@ -129,7 +134,7 @@ class Training:
     loss_weights: Mapping[str, float] = attrs.field(factory=dict, validator=_weights, hash=False)
     reduction: str = attrs.field(default="mean", validator=attrs.validators.in_(("mean", "element")))
     precision: str = attrs.field(default="float32", validator=attrs.validators.in_(("float32", "bfloat16")))
-    seed: int = 0
+    seed: int = attrs.field(default=0, validator=_seed)
     checkpoint_every: int = attrs.field(default=1_000, validator=_positive)
     validate_every: int = attrs.field(default=1_000, validator=_positive)
     sample_every: int = attrs.field(default=0, validator=_not_negative)
@@ -182,7 +187,7 @@ class CodecTraining:
     clip_norm: float = attrs.field(default=1.0, validator=_positive)
     ema_decay: float = attrs.field(default=0.999, validator=_rate)
     precision: str = attrs.field(default="float32", validator=attrs.validators.in_(("float32", "bfloat16")))
-    seed: int = 0
+    seed: int = attrs.field(default=0, validator=_seed)
     checkpoint_every: int = attrs.field(default=500, validator=_positive)
     adversarial_from: int | None = attrs.field(default=None, validator=attrs.validators.optional(_not_negative))
     adversary_learning_rate: float | None = attrs.field(default=None, validator=attrs.validators.optional(_positive))

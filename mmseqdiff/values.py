@@ -10,7 +10,9 @@ import attrs
 import cattrs
 from cattrs.errors import AttributeValidationNote, IterableValidationNote
 
-__all__ = ["closest", "difference", "make_converter", "message", "reasons"]
+from mmseqdiff.errors import UserError
+
+__all__ = ["closest", "difference", "exact_seconds", "make_converter", "message", "reasons"]
 
 
 def closest(word: str, known: Iterable[str]) -> str:
@@ -19,6 +21,18 @@ def closest(word: str, known: Iterable[str]) -> str:
     near = difflib.get_close_matches(word, known, n=1)
     listing = ", ".join(known) or "none"
     return f"did you mean {near[0]!r}? known: {listing}" if near else f"known: {listing}"
+
+
+def exact_seconds(value: str | float | Fraction, name: str) -> Fraction:
+    """A number of seconds as it is written: 0.1 is a tenth, not the nearest binary number.
+
+    Raises:
+        UserError: if it is no number, or not finite; the message says which ``name``.
+    """
+    try:
+        return Fraction(str(value))
+    except (ValueError, ZeroDivisionError):
+        raise UserError(f"{name} should be a number of seconds, such as 0.5 or 17/8, and not {value!r}") from None
 
 
 def _exactly(kind: type) -> Callable[[Any, type], Any]:

@@ -30,12 +30,11 @@ def demo(
     device: Annotated[str, typer.Option(help="Where to run: cpu, cuda …")] = "cpu",
 ) -> None:
     """Generate clips for every task, train for a minute, and write OUT/index.html."""
-    from fractions import Fraction
-
     from mmseqdiff.demo.run import TASKS, Demo
     from mmseqdiff.errors import UserError
     from mmseqdiff.host import load_plugins
     from mmseqdiff.pipeline import find_model, load
+    from mmseqdiff.values import exact_seconds
 
     if num < 2:
         raise UserError(f"--num must be at least 2 clips, to compare each with another, got {num}")
@@ -50,7 +49,7 @@ def demo(
         clips=folder,
         out=out,
         video=video,
-        start=Fraction(str(start)),
+        start=exact_seconds(start, "--start"),
         tasks=tuple(task or TASKS),
         num=num,
         steps=steps,

@@ -1,6 +1,5 @@
 """``mmseqdiff encode``: fills a latent store from a folder of media files."""
 
-from fractions import Fraction
 from pathlib import Path
 from typing import Annotated
 
@@ -39,10 +38,12 @@ def encode(
 ) -> None:
     """Encode every media file of FOLDER into the store OUT. The same command resumes."""
     from mmseqdiff.data.workers import Here, Processes, Ray
+    from mmseqdiff.device import usable_device
     from mmseqdiff.errors import UserError
     from mmseqdiff.host import load_plugins
     from mmseqdiff.recipe import load_recipe
     from mmseqdiff.train.latents import encode_to_store
+    from mmseqdiff.values import exact_seconds
 
     folders = {}
     for entry in codec or []:
@@ -57,6 +58,7 @@ def encode(
     if engine == "ray":
         crew = Ray(workers, address, gpus=int(device.startswith("cuda")))
     else:
+        usable_device(device)  # with Ray it is the workers', and this machine need not have it
         crew = Here() if workers is None else Processes(workers)
     host = load_plugins()
     report = encode_to_store(
@@ -65,7 +67,7 @@ def encode(
         folder,
         folders,
         out,
-        stride=None if stride is None else Fraction(stride),
+        stride=None if stride is None else exact_seconds(stride, "--stride"),
         batch_size=batch_size,
         device=device,
         crew=crew,

@@ -27,7 +27,7 @@ def plan(
     """Show which level every cell has at every step of TASK, and what that costs; or the levels that --policy draws."""
     import torch
 
-    from mmseqdiff.assembly import build_modalities, layout_of
+    from mmseqdiff.assembly import build_modalities, build_policy, layout_of
     from mmseqdiff.errors import UserError
     from mmseqdiff.host import load_plugins
     from mmseqdiff.marginals import marginals
@@ -44,7 +44,7 @@ def plan(
         modalities = build_modalities(described, host)
     layout, schedule = layout_of(described, modalities), described.schedule.build(host, "schedule")
     if policy is not None:
-        found = marginals(Component.parse(policy).build(host, "policy"), layout, schedule.num_levels)
+        found = marginals(build_policy(Component.parse(policy), host, layout, schedule), layout, schedule.num_levels)
         print(json.dumps(found.to_dict()) if as_json else marginals_as_text(found))
         if png is not None:
             draw_marginals(found, png)
@@ -56,7 +56,7 @@ def plan(
     guide = described.sampling.guidance if guidance is None else Component.parse(guidance)
     if guide is not None:
         evaluations *= guide.build(host, "guidance").evaluations(layout, made.given)
-    warning = off_support_warning(made, described.policy.build(host, "policy"))
+    warning = off_support_warning(made, build_policy(described.policy, host, layout, schedule))
     if as_json:
         given = {name: row.tolist() for name, row in layout.split(made.given).items()}
         print(json.dumps({"steps": made.steps, "evaluations": evaluations, "given": given, "warning": warning}))

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from fractions import Fraction
 from pathlib import Path
 from typing import Annotated
 
@@ -36,10 +35,12 @@ def reconstruct(
     from mmseqdiff.evaluate import reconstruction
     from mmseqdiff.host import load_plugins
     from mmseqdiff.pipeline import load
+    from mmseqdiff.values import exact_seconds
 
     if bool(codec) == (model is not None):
         raise UserError("name either --codec FOLDER, once or more, or --model RUN")
-    if start < 0 or seconds <= 0:
+    begin, longest = exact_seconds(start, "--start"), exact_seconds(seconds, "--seconds")
+    if begin < 0 or longest <= 0:
         raise UserError(f"--start must not be negative and --seconds must be positive, got {start} and {seconds}")
     places = _places(source, out)
     host = load_plugins()
@@ -48,7 +49,6 @@ def reconstruct(
     else:
         modalities = dict(reconstruction.load_modality(host, folder, device) for folder in codec)
     metrics = {name: host.build("metric", name) for name in host.names("metric")}
-    begin, longest = Fraction(str(start)), Fraction(str(seconds))
     console, several = Console(stderr=as_json), source.is_dir()
 
     rows, files = [], []

@@ -19,6 +19,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from mmseqdiff.data.media import write_clip
+from mmseqdiff.device import usable_device
 from mmseqdiff.errors import CheckpointError, MediaError, UserError
 from mmseqdiff.evaluate.samples import checked
 from mmseqdiff.host import Host
@@ -54,6 +55,7 @@ def load_modality(host: Host, folder: Path, device: str = "cpu") -> tuple[str, M
     Raises:
         CheckpointError: if the folder holds no codec, or a damaged one.
         PluginError: if its plugin is missing.
+        UserError: if the device cannot be used here.
     """
     manifest = checkpoint.read_manifest(folder)
     try:
@@ -63,7 +65,7 @@ def load_modality(host: Host, folder: Path, device: str = "cpu") -> tuple[str, M
         raise CheckpointError(f"{folder / 'manifest.json'} does not say what codec this is: {error}") from error
     modality = parts.build(host, "modality")
     load_codec(modality.codec, folder)
-    modality.codec.to(device).eval().requires_grad_(False)
+    modality.codec.to(usable_device(device)).eval().requires_grad_(False)
     return name, modality
 
 

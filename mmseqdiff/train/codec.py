@@ -27,6 +27,7 @@ from rich.console import Console
 from rich.progress import track
 from torch import Tensor, nn
 
+from mmseqdiff.device import usable_device
 from mmseqdiff.errors import PluginError, RecipeError
 from mmseqdiff.host import Host
 from mmseqdiff.modality import Modality
@@ -76,6 +77,7 @@ def train_codec(
         MediaError: if there is nothing to train on.
         CheckpointError: if ``out`` holds another training, or ``start_from`` no codec of these shapes.
         RunError: if a number is not finite or a file cannot be written.
+        UserError: if the device cannot be used here.
     """
     console = console or Console()
     if modality not in recipe.modalities:
@@ -83,9 +85,10 @@ def train_codec(
             f"recipe {recipe.name!r} has no modality {modality!r}; {closest(modality, list(recipe.modalities))}"
         )
     training = recipe.codec_training.get(modality, CodecTraining())
+    place = usable_device(device)
     torch.manual_seed(training.seed)
     built: Modality = recipe.modalities[modality].build(host, "modality")
-    codec, length = built.codec.to(device), built.format.shape(training.seconds or recipe.seconds)[0]
+    codec, length = built.codec.to(place), built.format.shape(training.seconds or recipe.seconds)[0]
     _check(codec, training, length, recipe, start_from)
     known_by = None if start_from is None else load_codec(codec, start_from)
     frozen = [codec.get_submodule(name).requires_grad_(False) for name in training.frozen]
@@ -123,11 +126,11 @@ def train_codec(
         signals=training_files,
         held_out=held_out,
         format=built.format,
-        perceptual=None if perceptual is None else perceptual.to(device),
+        perceptual=None if perceptual is None else perceptual.to(place),
         console=console,
     )
     if training.image_steps:
-        images = stage(codec=codec.image_codec().to(device), length=1, images=True)
+        images = stage(codec=codec.image_codec().to(place), length=1, images=True)
         trainer = images.trainer(out / "image", description, host.listener)
         if not trainer.run():
             return False

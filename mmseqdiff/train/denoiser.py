@@ -72,9 +72,10 @@ def train_denoiser(
         StoreError: if a store is empty, damaged, or does not fit the recipe or its codecs.
         CheckpointError: if a codec or checkpoint is damaged, or ``start_from`` has another layout, codec or prediction.
         RunError: if a number is not finite or a file cannot be written.
+        UserError: if the device cannot be used here.
     """
     console, training = console or Console(), recipe.training
-    world, place = join_world(torch.device(device))
+    world, place = join_world(device)
     torch.manual_seed(training.seed)
     assembly = Assembly.from_recipe(recipe, host, data / "codecs")
     codecs = load_codecs(assembly, data / "codecs")

@@ -10,7 +10,7 @@ from mmseqdiff.assembly import build_modalities, layout_of
 from mmseqdiff.data.encode import EncodeReport, encode_folder
 from mmseqdiff.data.store import LatentStore
 from mmseqdiff.data.workers import Crew
-from mmseqdiff.errors import StoreError
+from mmseqdiff.errors import StoreError, UserError
 from mmseqdiff.host import Host
 from mmseqdiff.recipe import Recipe
 from mmseqdiff.train.checkpoint import codec_hash
@@ -63,7 +63,10 @@ def encode_to_store(
         CheckpointError: if a codec is damaged or of another shape.
         MediaError: if the folder holds nothing to encode.
         RunError: if a worker dies; what is encoded is kept.
+        UserError: if the stride is not positive.
     """
+    if stride is not None and stride <= 0:
+        raise UserError(f"the stride should be a positive number of seconds, got {float(stride):g}")
     modalities = build_modalities(recipe, host, codecs)
     layout = layout_of(recipe, modalities)
     for name, modality in modalities.items():

@@ -12,6 +12,8 @@ import attrs
 import torch
 from torch import Tensor, distributed
 
+from mmseqdiff.device import usable_device
+
 __all__ = ["World", "join_world"]
 
 
@@ -62,16 +64,20 @@ class World:
             distributed.barrier()
 
 
-def join_world(device: torch.device) -> tuple[World, torch.device]:
+def join_world(device: str) -> tuple[World, torch.device]:
     """The processes that ``torchrun`` started, or this one alone, and where this one computes.
 
     ``cuda`` without a number becomes each process's own.
+
+    Raises:
+        UserError: if the device cannot be used here.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
-        return World(), device
-    if device.type == "cuda" and device.index is None:
-        device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+        return World(), usable_device(device)
+    place = usable_device(f"cuda:{os.environ['LOCAL_RANK']}" if device == "cuda" else device)
+    if place.type == "cuda":
+        torch.cuda.set_device(place)  # where NCCL keeps its own buffers
     if not distributed.is_initialized():
-        backend = "nccl" if device.type == "cuda" else "gloo"
+        backend = "nccl" if place.type == "cuda" else "gloo"
         distributed.init_process_group(backend, timeout=timedelta(hours=2))  # others wait while one validates
-    return World(distributed.get_rank(), distributed.get_world_size()), device
+    return World(distributed.get_rank(), distributed.get_world_size()), place

@@ -21,6 +21,7 @@ import attrs
 import torch
 
 from mmseqdiff.assembly import Assembly
+from mmseqdiff.device import usable_device
 from mmseqdiff.errors import CheckpointError, RecipeError, RunError
 from mmseqdiff.host import Host
 from mmseqdiff.layout import Layout
@@ -147,8 +148,9 @@ def load_run(run: Path, host: Host, device: torch.device | str = "cpu", *, path:
         CheckpointError: if there is no checkpoint, or one that is damaged or fits neither the layout that its recipe
             makes now nor the codecs that lie beside it.
         PluginError: if a plugin that the recipe names is missing.
+        UserError: if the device cannot be used here.
     """
-    path = path or checkpoint.newest(run / "checkpoints")
+    place, path = usable_device(device), path or checkpoint.newest(run / "checkpoints")
     if path is None:
         raise CheckpointError(f"{run} holds no checkpoint; train one with `mmseqdiff train --out {run}`")
     manifest = checkpoint.read_manifest(path)
@@ -162,7 +164,7 @@ def load_run(run: Path, host: Host, device: torch.device | str = "cpu", *, path:
     checkpoint.check_description(manifest, expected, str(path))
     checkpoint.load_into(assembly.backbone, checkpoint.load_group(path, "ema"), str(path))
     for module in (assembly.backbone, *(modality.codec for modality in assembly.modalities.values())):
-        module.to(device).eval().requires_grad_(False)
+        module.to(place).eval().requires_grad_(False)
     return assembly
 
 

@@ -59,6 +59,49 @@ def test_files_that_are_no_media(made, command, tmp_path):
     assert not out.exists()
 
 
+def test_a_device_that_this_machine_does_not_have(made, command, tmp_path):
+    clips, run = made
+    out = tmp_path / "out"
+    store = ("--codec", f"video={run / 'codecs/video'}", "--codec", f"audio={run / 'codecs/audio'}")
+    for words in (
+        ("generate", "joint", "--model", run, "--out", out.with_suffix(".mp4")),
+        ("train-codec", "avdit-demo", "audio", "--data", clips, "--out", out),
+        ("encode", clips, "--recipe", run / "recipe.toml", *store, "--out", out),
+        ("train", run / "recipe.toml", "--data", run.parent / "store", "--out", out),
+        ("reconstruct", clips, out, "--model", run),
+    ):
+        for device in ("cuda:99", "nowhere"):
+            refused(command(*words, "--device", device), f"device {device!r}")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_policy_of_other_modalities_spoils_no_run(made, command, tmp_path):
+    _, run = made
+    words = ("train", run / "recipe.toml", "--data", run.parent / "store", "--out", tmp_path / "run")
+    words = (*words, "--set", "training.steps=1")
+    wrong = ("--set", 'policy={name="per_segment",reference="vidoe"}')
+    refused(command(*words, *wrong), "per_segment", "vidoe", "video, audio")
+    assert command(*words)[0] == 0
+    for policy in ("per_segment:reference=vidoe", "coupled:shifts.foo=2", 'restricted:policy=monl,modalities=["foo"]'):
+        refused(command("plan", "--policy", policy), policy.partition(":")[0], "does not fit the model")
+
+
+def test_numbers_that_are_none(made, command, tmp_path):
+    clips, run = made
+    out, store = tmp_path / "out.mp4", tmp_path / "store"
+    generate = ("generate", "joint", "--model", run, "--steps", 1, "--out", out)
+    refused(command(*generate, "--start", "nan"), "start", "seconds")
+    refused(command(*generate, "--seconds", "inf"), "seconds")
+    refused(command(*generate, "--seed", 2**63), "seed", 2**63)
+    refused(command(*generate, "--guidance", "stabilise:level=2000"), "stabilise", "2000")
+    refused(command("train", "avdit-demo", "--data", store, "--out", store, "--set", f"training.seed={2**63}"), "seed")
+    codecs = [word for name in ("video", "audio") for word in ("--codec", f"{name}={run / 'codecs' / name}")]
+    encode = ("encode", clips, "--recipe", run / "recipe.toml", *codecs, "--out", store)
+    refused(command(*encode, "--stride", "abc"), "--stride", "abc")
+    refused(command(*encode, "--stride", "0"), "stride", "positive")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_task_that_lacks_its_file_or_asks_too_much_of_it(made, command, tmp_path):
     clips, run = made
     clip, out = clips / "000000.mp4", tmp_path / "out.mp4"
