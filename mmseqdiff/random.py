@@ -23,6 +23,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from mmseqdiff.errors import UserError
+
 __all__ = ["example_keys", "fold", "integers", "normal", "uniform"]
 
 _MASK = 0xFFFFFFFF
@@ -30,10 +32,14 @@ _ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
 _PARITY = 0x1BD11BDA
 
 
+Word = Int[Tensor, "..."] | int
+"""32 bits, held in int64: of many keys, or a number that all have in common."""
+
+
 def threefry(
-    key: tuple[Int[Tensor, "..."], Int[Tensor, "..."]], counter: tuple[Int[Tensor, "..."], Int[Tensor, "..."]]
+    key: tuple[Int[Tensor, "..."], Int[Tensor, "..."]], counter: tuple[Word, Word]
 ) -> tuple[Int[Tensor, "..."], Int[Tensor, "..."]]:
-    """Threefry-2x32-20: mixes two 32-bit words with a key of two 32-bit words, Eq. (1) and (2); all held in int64."""
+    """Threefry-2x32-20: mixes two words with a key of two words, Eq. (1) and (2)."""
     schedule = (key[0], key[1], key[0] ^ key[1] ^ _PARITY)
     x0, x1 = (counter[0] + schedule[0]) & _MASK, (counter[1] + schedule[1]) & _MASK
     for group in range(5):
@@ -45,7 +51,7 @@ def threefry(
     return x0, x1
 
 
-def _words(keys: Int[Tensor, "..."]) -> tuple[Int[Tensor, "..."], Int[Tensor, "..."]]:
+def _words(keys: Word) -> tuple[Word, Word]:
     return (keys >> 32) & _MASK, keys & _MASK
 
 
@@ -71,8 +77,8 @@ def fold(keys: Int[Tensor, "*shape"], *words: str | int | Int[Tensor, "..."]) ->
         int64 keys of the broadcast shape.
     """
     for word in words:
-        data = word if isinstance(word, Tensor) else torch.tensor(_number(word), device=keys.device)
-        keys, data = torch.broadcast_tensors(keys, data.to(torch.int64))
+        # Plain numbers stay on the host: made into tensors, each would be a copy that a GPU waits for.
+        data = word.to(torch.int64) if isinstance(word, Tensor) else _number(word)
         keys = _join(*threefry(_words(keys), _words(data)))
     return keys
 
@@ -80,7 +86,13 @@ def fold(keys: Int[Tensor, "*shape"], *words: str | int | Int[Tensor, "..."]) ->
 def example_keys(
     seed: int, samples: Sequence[int] | Int[Tensor, " batch"], device: str = "cpu"
 ) -> Int[Tensor, " batch"]:
-    """One key per example: sample ``samples[i]`` of the run with this seed."""
+    """One key per example: sample ``samples[i]`` of the run with this seed.
+
+    Raises:
+        UserError: if the seed is no signed integer of 64 bits.
+    """
+    if not -(2**63) <= seed < 2**63:
+        raise UserError(f"a seed is a whole number of 64 bits with its sign, and {seed} is not")
     samples = torch.as_tensor(samples, dtype=torch.int64, device=device)
     return fold(torch.full_like(samples, _number(seed)), "example", samples)
 

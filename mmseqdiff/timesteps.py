@@ -30,9 +30,9 @@ def tied_levels(
     partition: Int[Tensor, "modality segment"], keys: Int[Tensor, " batch"], num_levels: int
 ) -> Float[Tensor, "batch modality segment"]:
     """One whole level per group, uniform on 1 … ``num_levels`` and independent between groups; 0 for marked cells."""
+    count = max(int(partition.max()), 0) + 1  # before it is moved: a GPU would be waited for
     partition = partition.to(keys.device)
-    groups = random.integers(keys, "levels", 1, num_levels, (max(int(partition.max()), 0) + 1,))
-    levels = groups[:, partition.clamp(min=0)]
+    levels = random.integers(keys, "levels", 1, num_levels, (count,))[:, partition.clamp(min=0)]
     return torch.where(partition >= 0, levels, 0).to(torch.float32)
 
 

@@ -246,7 +246,8 @@ class Trainer:
         share = self.world.share(plan.batch_size)
         size, loss = len(share) // plan.accumulate, torch.zeros((), device=self._device)
         for start in range(share.start, share.stop, size):
-            with torch.autocast(self._device.type, torch.bfloat16, enabled=self._bfloat16):
+            # Before PyTorch 2.10 weights that a pass without gradient has cast, as self-conditioning's, stay without one.
+            with torch.autocast(self._device.type, torch.bfloat16, enabled=self._bfloat16, cache_enabled=False):
                 part, table = self.objective(n, range(start, start + size))
             part = part * (size / plan.batch_size)
             part.backward()

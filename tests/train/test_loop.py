@@ -205,6 +205,23 @@ def test_bfloat16_runs_the_objective_under_autocast_where_the_processor_has_it(t
     assert all(value.dtype == torch.float32 for value in run.module.parameters())
 
 
+def test_an_estimate_without_gradient_before_the_loss_costs_no_weight_its_gradient(tmp_path, monkeypatch):
+    """As self-conditioning makes one: autocast must not keep the weights that it cast for it."""
+    monkeypatch.setattr("mmseqdiff.train.loop.computes_bfloat16", lambda device: True)
+    run = trainer(tmp_path, attrs.evolve(PLAN, steps=1, precision="bfloat16"))
+
+    class Twice(Task):
+        def __call__(self, step, positions):
+            with torch.no_grad():
+                self.module.layers(torch.ones(1, 3))
+            return super().__call__(step, positions)
+
+    run.objective = Twice(run.module)
+    before = {name: value.clone() for name, value in run.module.named_parameters()}
+    run.run()
+    assert all(not torch.equal(value, before[name]) for name, value in run.module.named_parameters())
+
+
 def test_a_processor_without_wide_vectors_has_no_bfloat16():
     assert computes_bfloat16(torch.device("cuda"))
     if torch.backends.cpu.get_cpu_capability() in ("DEFAULT", "AVX2") and platform.machine() in ("x86_64", "AMD64"):

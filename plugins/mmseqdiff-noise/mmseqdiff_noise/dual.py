@@ -39,8 +39,8 @@ class DualTime(TimestepPolicy):
     ) -> Float[Tensor, "batch modality segment"]:
         """One matrix per key."""
         keys = random.fold(keys, "dual_time")
-        units = PerSegmentModality(self.granularity).ties(layout)[0].to(keys.device)
-        count = int(units.max()) + 1
+        units = PerSegmentModality(self.granularity).ties(layout)[0]
+        count, units = int(units.max()) + 1, units.to(keys.device)
         low, high = random.integers(keys, "levels", 1, num_levels, (2,)).sort(dim=-1).values.unbind(-1)
         size = random.integers(keys, "size", 0, math.floor(self.share * count))
         rank = random.uniform(keys, "units", (count,)).argsort(dim=-1).argsort(dim=-1)

@@ -37,6 +37,7 @@ class TableSchedule(NoiseSchedule):
     """
 
     log_alpha_bar: Float[Tensor, " levels"]
+    _tables: dict[torch.device, Tensor] = attrs.field(init=False, factory=dict, eq=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
         table = self.log_alpha_bar
@@ -53,12 +54,18 @@ class TableSchedule(NoiseSchedule):
         return len(self.log_alpha_bar) - 1
 
     def _log_alpha_bar(self, t: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
-        table, t = self.log_alpha_bar.to(t.device), t.double()
+        table, t = self._table_on(t.device), t.double()
         below = t.floor().clamp(0, self.num_levels - 1).long()
         low, high, part = table[below], table[below + 1], t - below
         ends = high.isinf()
         value = torch.lerp(low, torch.where(ends, low, high), part)
         return torch.where(ends, low + 2 * torch.log1p(-part.clamp(max=1)), value)
+
+    def _table_on(self, device: torch.device) -> Float[Tensor, " levels"]:
+        """The table, copied to a device once: every step of training and sampling asks for it."""
+        if device not in self._tables:
+            self._tables[device] = self.log_alpha_bar.to(device)
+        return self._tables[device]
 
     def _alpha_sigma_dtype(self, t: Tensor) -> torch.dtype:
         return torch.promote_types(t.dtype, torch.float32)
@@ -78,7 +85,7 @@ class TableSchedule(NoiseSchedule):
 
     def level(self, log_snr: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
         """The level with this log-SNR, Eq. (3); T for anything noisier than the table."""
-        table = self.log_alpha_bar.to(log_snr.device)
+        table = self._table_on(log_snr.device)
         wanted = torch.nn.functional.logsigmoid(log_snr.double())
         below = (torch.searchsorted(-table, -wanted.contiguous(), right=True) - 1).clamp(0, self.num_levels - 1)
         low, high = table[below], table[below + 1]
