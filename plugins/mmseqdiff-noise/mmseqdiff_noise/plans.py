@@ -25,7 +25,8 @@ from mmseqdiff_noise import lags
 from mmseqdiff_noise.lags import Blocks
 
 __all__ = [
-    "ArStep", "BlockAutoregressive", "Cascade", "Full", "Keyframes", "Pyramid", "Trapezoid", "autoregressive", "grid",
+    "ArStep", "BlockAutoregressive", "Cascade", "Full", "Keyframes", "LaggedPlan", "Pyramid", "Trapezoid", "autoregressive",
+    "grid",
 ]  # fmt: skip
 
 Given = Bool[Tensor, "modality segment"]

@@ -128,7 +128,7 @@ class PerSegmentModality(TiedPolicy):
     ) -> Float[Tensor, "batch modality segment"]:
         """One matrix per key."""
         levels = tied_levels(TiedPolicy.ties(self, layout)[0], keys, num_levels)
-        lowest = (self.floor * random.integers(keys, "floor", 1, num_levels)).ceil()[:, None, None]
+        lowest = (self.floor * random.integers(keys, "floor", 1, num_levels).double()).ceil()[:, None, None]
         return torch.where(layout.valid.to(keys.device), torch.maximum(levels, lowest), 0).to(torch.float32)
 
     def marginal(self, num_levels: int) -> Float[Tensor, " level"]:

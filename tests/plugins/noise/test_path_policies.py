@@ -167,6 +167,16 @@ def test_a_noise_floor_has_the_law_that_it_says(floor):
     assert (PerSegmentModality(floor=floor).ties(LAYOUT) is None) == (floor > 0)
 
 
+@pytest.mark.parametrize("floor", ["3/10", "1/7", "2/3", "1"])
+def test_the_floor_is_that_share_of_its_draw_rounded_up_exactly(floor):
+    draws = random.example_keys(5, range(3000))
+    plain = PerSegmentModality().sample(LAYOUT, draws, num_levels=1000)
+    floored = PerSegmentModality(floor=float(Fraction(floor))).sample(LAYOUT, draws, num_levels=1000)
+    drawn_floors = random.integers(draws, "floor", 1, 1000).tolist()
+    lowest = torch.tensor([math.ceil(Fraction(floor) * draw) for draw in drawn_floors])[:, None, None]
+    assert torch.equal(floored, torch.where(LAYOUT.valid, torch.maximum(plain, lowest), 0))
+
+
 @given(layout=layouts(), keys=keys(3), num_levels=st.integers(1, 1000))
 def test_every_cell_that_exists_is_noisy(layout, keys, num_levels):
     for policy in (
