@@ -36,7 +36,7 @@ class Autoguidance(Composed):
     """Guidance away from another run's model; two evaluations a step, one of each network.
 
     Attributes:
-        model: the weak one: a run's folder, or the name of a shipped model.
+        model: the weak one: a run's folder, or the name of a shipped model. Its parts come from the installed plugins.
         scale: w; 1 is no guidance, and the weak model is then not asked.
         step: which of its checkpoints; the newest where None.
     """
