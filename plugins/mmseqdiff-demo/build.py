@@ -1,7 +1,7 @@
 """Makes what this distribution ships, from nothing: `make demo-weights`, or `python plugins/mmseqdiff-demo/build.py`.
 
     prepare       monologues to train on, and others that are held out
-    train-codec   video, then audio
+    train-codec   video, then audio; and each once more, its decoder alone, against an adversary
     encode        the monologues to latents
     train         the recipe avdit-demo, in the stages of STAGES
     pack          the averaged weights, the codecs, the curves and eight held-out clips into the package
@@ -28,13 +28,33 @@ STAGES: tuple[tuple[str, tuple[str, ...]], ...] = (
 Of a mixture's examples about one in thirty shows a clean picture beside noisy sound, too few for so short a training to
 find what links them; a stage of nothing else finds it within 1,500 steps, and the mixture then keeps it.
 """
+MODALITIES = ("video", "audio")
+AGAINST_ADVERSARY: dict[str, tuple[str, ...]] = {
+    "video": (
+        "modalities.video.codec.discriminator_channels=8",
+        "codec_training.video.image_steps=0",
+        "codec_training.video.steps=400",
+    ),
+    "audio": (
+        "modalities.audio.codec.adversarial_weight=1e-3",
+        "modalities.audio.codec.feature_weight=0.1",
+        "modalities.audio.codec.wave_channels=4",
+        "modalities.audio.codec.stft_channels=4",
+        "codec_training.audio.steps=600",
+        "codec_training.audio.batch_size=4",
+        "codec_training.audio.learning_rate=5e-4",
+    ),
+}
+"""What a codec's second training changes in the recipe, beside SECOND_TRAINING. SoundStream's two weights are in the paper's
+proportion to that of its mel distance, 1 : 100 : 1."""
+SECOND_TRAINING = ("frozen=['encoder']", "adversarial_from=0", "ema_decay=0.99", "betas=[0.5,0.9]")
+"""The latents stay as they are; the average is of the last hundred steps."""
 CLIPS = 8
 """Held-out clips in the package."""
 LIMIT = 40 * 2**20
 """Bytes of model and clips together, at most."""
 CURVES = ("loss", "loss/video", "loss/audio", "validation/", "quality/")
 """Which of TensorBoard's scalars are kept; those that end in a slash with everything below."""
-MODALITIES = ("video", "audio")
 
 
 def main() -> None:
@@ -49,24 +69,34 @@ def main() -> None:
     parser.add_argument("--set", action="append", default=[], metavar="PATH=VALUE", help="overrides the recipe")
     arguments = parser.parse_args()
     root, data = arguments.root, arguments.data
-    train, held_out, codecs = data / "train", data / "held_out", root / "codecs"
-    overrides = [part for value in arguments.set for part in ("--set", value)]
+    train, held_out, codecs, sharper = data / "train", data / "held_out", root / "codecs", root / "sharper"
+    overrides = sets(arguments.set)
     place = ["--device", arguments.device]
 
     run("prepare", f"monologues:count={arguments.train_clips}", train)
     run("prepare", f"monologues:count={arguments.held_out_clips},split=held_out", held_out)
     for modality in MODALITIES:
-        run("train-codec", RECIPE, modality, "--data", train, "--out", codecs / modality, *overrides, *place)
-    both = [part for name in MODALITIES for part in ("--codec", f"{name}={codecs / name}")]
+        train_codec = ("train-codec", RECIPE, modality, "--data", train)
+        run(*train_codec, "--out", codecs / modality, *overrides, *place)
+        changes = [f"codec_training.{modality}.{change}" for change in SECOND_TRAINING] + list(
+            AGAINST_ADVERSARY[modality]
+        )
+        second = ["--start-from", codecs / modality, *sets(changes)]
+        run(*train_codec, "--out", sharper / modality, *overrides, *second, *place)
+    both = [part for name in MODALITIES for part in ("--codec", f"{name}={sharper / name}")]
     for folder, store in ((train, root / "store"), (held_out, root / "validation")):
         run("encode", folder, "--recipe", RECIPE, *both, "--out", store, *overrides, *place)
     stores = ["--data", root / "store", "--validation", root / "validation"]
     start: list[object] = []
     for name, changes in STAGES:
-        options = [part for change in changes for part in ("--set", change)]
-        run("train", RECIPE, *stores, "--out", root / name, *start, *options, *overrides, *place)
+        run("train", RECIPE, *stores, "--out", root / name, *start, *sets(changes), *overrides, *place)
         start = ["--start-from", root / name]
-    pack([root / name for name, _ in STAGES], codecs, held_out, arguments.package)
+    pack([root / name for name, _ in STAGES], [codecs, sharper], held_out, arguments.package)
+
+
+def sets(changes: Sequence[str]) -> list[str]:
+    """The options that override a recipe."""
+    return [part for change in changes for part in ("--set", change)]
 
 
 def run(*arguments: object) -> None:
@@ -78,7 +108,7 @@ def run(*arguments: object) -> None:
         sys.exit(code)
 
 
-def pack(runs: Sequence[Path], codecs: Path, held_out: Path, package: Path) -> None:
+def pack(runs: Sequence[Path], codecs: Sequence[Path], held_out: Path, package: Path) -> None:
     """Fills the package: the last run without what resuming needs, weights in half precision, all curves, and the clips."""
     from mmseqdiff.train import checkpoint
 
@@ -96,7 +126,7 @@ def pack(runs: Sequence[Path], codecs: Path, held_out: Path, package: Path) -> N
     checkpoint.write_folder(model / "checkpoints" / newest.name, {"ema": weights}, description)
     curves = join_curves([read_curves(run) for run in runs])
     for name in MODALITIES:
-        stages = [stage for stage in (codecs / name / "image", codecs / name) if (stage / "tensorboard").is_dir()]
+        stages = [stage for folder in codecs for stage in (folder / name / "image", folder / name) if stage.is_dir()]
         of_codec = join_curves([read_curves(stage) for stage in stages])
         curves |= {f"codec/{name}/{curve}": points for curve, points in of_codec.items()}
     checkpoint.write_json(model / "curves.json", curves)

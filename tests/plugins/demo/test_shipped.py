@@ -25,10 +25,11 @@ def build():
     return module
 
 
-def write_codec_curves(codecs):
-    """As training in two stages leaves them; the tiny codecs are as initialised."""
-    for folder, steps in (("video/image", (2, 4)), ("video", (3,)), ("audio", (5,))):
-        with SummaryWriter(str(codecs / folder / "tensorboard")) as writer:
+def write_codec_curves(root):
+    """As training in stages leaves them; the tiny codecs are as initialised."""
+    stages = (("codecs/video/image", (2, 4)), ("codecs/video", (3,)), ("codecs/audio", (5,)), ("sharper/video", (1,)))
+    for folder, steps in stages:
+        with SummaryWriter(str(root / folder / "tensorboard")) as writer:
             for step in steps:
                 writer.add_scalar("quality/psnr" if "video" in folder else "quality/mel", step / 2, step)
                 writer.add_scalar("optimisation/learning rate", 0.1, step)
@@ -41,8 +42,8 @@ def packed(build, host, tmp_path_factory):
     run = tiny.tiny_run(host, folder, clips)
     (folder / "package" / "model").mkdir(parents=True)
     (folder / "package" / "model" / "leftover").touch()
-    write_codec_curves(folder / "codecs")
-    build.pack([run], folder / "codecs", clips, folder / "package")
+    write_codec_curves(folder)
+    build.pack([run], [folder / "codecs", folder / "sharper"], clips, folder / "package")
     return run, folder / "package"
 
 
@@ -71,7 +72,9 @@ def test_a_packed_model_is_the_run_in_half_precision_and_nothing_else(packed, ho
 
 def test_the_curves_are_those_of_the_training(packed):
     curves = json.loads((packed[1] / "model" / "curves.json").read_text(encoding="utf-8"))
-    assert curves.pop("codec/video/quality/psnr") == [[2, 1.0], [4, 2.0], [7, 1.5]], "clips come after single frames"
+    assert curves.pop("codec/video/quality/psnr") == [[2, 1.0], [4, 2.0], [7, 1.5], [8, 0.5]], (
+        "clips come after single frames, and the adversary last"
+    )
     assert curves.pop("codec/audio/quality/mel") == [[5, 2.5]]
     assert set(curves) == {"loss", "loss/video", "loss/audio"}
     assert [step for step, _ in curves["loss"]] == [2]
@@ -87,7 +90,7 @@ def test_curves_of_stages_follow_each_other(build):
 def test_too_large_a_package_is_refused(packed, build, monkeypatch, tmp_path):
     monkeypatch.setattr(build, "LIMIT", 1000)
     with pytest.raises(SystemExit, match="more than"):
-        build.pack([packed[0]], packed[0].parent / "codecs", packed[0].parent / "clips", tmp_path)
+        build.pack([packed[0]], [packed[0].parent / "codecs"], packed[0].parent / "clips", tmp_path)
 
 
 def test_the_clips_are_copied_with_their_truth(packed, host, monkeypatch, tmp_path):
