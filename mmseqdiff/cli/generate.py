@@ -37,7 +37,7 @@ def generate(
     from rich.console import Console
     from rich.progress import track
 
-    from mmseqdiff.data.media import clip_writer
+    from mmseqdiff.data.media import clip_writer, codecs_for
     from mmseqdiff.errors import UserError
     from mmseqdiff.long import generate_long
     from mmseqdiff.pipeline import CONDITIONS, build_task, load
@@ -60,6 +60,9 @@ def generate(
 
     console = Console(stderr=True)
     pipeline = load(model, device=device)
+    codecs_for(
+        out, {name: modality.format for name, modality in pipeline.assembly.modalities.items()}
+    )  # before the work
     built = build_task(pipeline.assembly.host, task)
     options = {
         "start": start,

@@ -1,6 +1,7 @@
 """Which stretches of which files are used."""
 
 import math
+import os
 from fractions import Fraction
 from pathlib import Path
 
@@ -40,19 +41,29 @@ class Clip:
 def media_files(folder: Path) -> list[Path]:
     """All media files below a folder, by their suffix, in the order of their names; hidden ones are passed over.
 
+    Links are followed, to folders as well; a folder that links lead back to is entered once.
+
     Raises:
-        MediaError: if there is no such folder or no media file in it.
+        MediaError: if there is no such folder or no media file in it, or a name in it is not UTF-8.
     """
     folder = Path(folder)
     if not folder.is_dir():
         raise MediaError(f"{folder} is not a folder; a folder of media files was expected")
-    files = [
-        path
-        for path in folder.rglob("*")
-        if path.suffix.lower() in MEDIA_SUFFIXES
-        and path.is_file()
-        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
-    ]
+    files, entered = [], set()
+    for place, folders, names in os.walk(folder, followlinks=True):
+        folders[:] = [name for name in sorted(folders) if not name.startswith(".")]
+        real = os.path.realpath(place)
+        if real in entered:
+            folders.clear()
+            continue
+        entered.add(real)
+        paths = [Path(place) / name for name in names if not name.startswith(".")]
+        files += [path for path in paths if path.suffix.lower() in MEDIA_SUFFIXES and path.is_file()]
+    for path in files:
+        try:
+            str(path).encode()
+        except UnicodeEncodeError:
+            raise MediaError(f"{folder} has a file {path.name!r}, whose name is not UTF-8: rename it") from None
     if not files:
         raise MediaError(f"{folder} has no media file (looked for {', '.join(sorted(MEDIA_SUFFIXES))})")
     return sorted(files, key=lambda path: path.relative_to(folder).as_posix())

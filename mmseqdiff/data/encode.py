@@ -16,7 +16,7 @@ from mmseqdiff.data.clips import Clip, ClipSampler, media_files
 from mmseqdiff.data.store import LatentStore
 from mmseqdiff.data.stream import in_seconds
 from mmseqdiff.data.workers import Crew, Here
-from mmseqdiff.errors import MediaError, RunError
+from mmseqdiff.errors import MediaError, RunError, StoreError
 from mmseqdiff.layout import Interval
 from mmseqdiff.modality import Modality
 from mmseqdiff.progress import progress_bars
@@ -85,7 +85,7 @@ def encode_folder(
 
     Raises:
         MediaError: if the folder has no media file.
-        StoreError: if the disk is full or a codec gives latents that do not fit.
+        StoreError: if the disk is full, a codec gives latents that do not fit, or a file that is in the store has changed.
         RunError: if a worker dies; what is encoded is kept.
     """
     folder = Path(folder)
@@ -101,14 +101,19 @@ def encode_folder(
         for path in paths:
             file = path.relative_to(folder).as_posix()
             try:
-                plan[file] = stored[file] if file in store.done else _clips(path, file, modalities, sampler)
+                if file in store.done:
+                    _same(path, store.sizes.get(file), store)
+                    plan[file] = stored[file]
+                else:
+                    plan[file] = _clips(path, file, modalities, sampler)
             except MediaError as error:
                 left_out[file] = str(error)
             bars.advance(looking)
 
         batches = _batches(plan, stored, batch_size)
         encoding = bars.add_task("encoding clips", total=sum(map(len, batches)))
-        pending = _Pending(store, {file: len(set(clips) - set(stored[file])) for file, clips in plan.items()}, left_out)
+        remaining = {file: len(set(clips) - set(stored[file])) for file, clips in plan.items()}
+        pending = _Pending(store, folder, remaining, left_out)
         try:
             for encoded in encode(batch for batch in batches if not all(clip.file in left_out for clip in batch)):
                 pending.add(encoded)
@@ -120,6 +125,16 @@ def encode_folder(
             raise
         pending.commit()
     return EncodeReport(len(paths), len(store) - before, len(store), dict(store.left_out))
+
+
+def _same(path: Path, size: int | None, store: LatentStore) -> None:
+    """Raises StoreError if a file is not the one that is in the store under its name."""
+    now = path.stat().st_size
+    if size not in (None, now):
+        raise StoreError(
+            f"{store.folder} holds another {path.name}: it had {size} bytes when it was encoded, {path} has {now}; encode into "
+            "another folder, or delete this one and encode again"
+        )
 
 
 def _by_file(clips: Iterable[Clip]) -> defaultdict[str, list[Clip]]:
@@ -236,12 +251,14 @@ class _Pending:
 
     Attributes:
         store: where it goes.
+        folder: of the files.
         remaining: file → clips of it that are not in the store yet; at 0 the file is done.
         left_out: file → why; of these files nothing more is taken.
         batches: clips with their latents.
     """
 
     store: LatentStore
+    folder: Path
     remaining: dict[str, int]
     left_out: dict[str, str]
     batches: list[tuple[list[Clip], dict[str, Tensor]]] = attrs.field(factory=list)
@@ -267,5 +284,6 @@ class _Pending:
         latents = (
             {name: torch.cat([part[name] for _, part in batches]) for name in self.store.codecs} if batches else {}
         )
-        self.store.commit(clips, latents, done=done, left_out=self.left_out)
+        sizes = {file: (self.folder / file).stat().st_size for file in set(done) - self.store.done}
+        self.store.commit(clips, latents, done=done, left_out=self.left_out, sizes=sizes)
         self.remaining = remaining

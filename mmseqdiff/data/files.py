@@ -6,9 +6,33 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import filelock
+
 from mmseqdiff.errors import UserError
 
-__all__ = ["replacing"]
+__all__ = ["only_writer", "replacing"]
+
+
+@contextmanager
+def only_writer(folder: Path, error: type[UserError]) -> Iterator[None]:
+    """Within the block no other process writes to a folder that it enters in this way.
+
+    Args:
+        folder: is made if need be; keeps a lock file.
+        error: what to raise when another process is in there, or the folder cannot be written.
+    """
+    lock = filelock.FileLock(Path(folder) / ".writing")
+    try:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        lock.acquire(timeout=0)
+    except filelock.Timeout:
+        raise error(f"{folder} is being written by another process: wait for it, or use another folder") from None
+    except OSError as failure:
+        raise error(f"{folder} cannot be written: {failure.strerror or failure}") from None
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 @contextmanager

@@ -40,6 +40,7 @@ class StoreIndex:
         shards: the files that count, in the order of their rows.
         moments: modality → moments of all its raw latents.
         done: files of which every clip is in the store.
+        sizes: file → its bytes when it was done, as far as known.
         left_out: file → why it, or the rest of it, is not in the store.
     """
 
@@ -56,12 +57,15 @@ class StoreIndex:
     )
     done: frozenset[str] = frozenset()
     left_out: Mapping[str, str] = attrs.field(factory=dict)
+    sizes: Mapping[str, int] = attrs.field(factory=dict)
 
-    def with_files(self, done: Iterable[str], left_out: Mapping[str, str]) -> "StoreIndex":
+    def with_files(
+        self, done: Iterable[str], left_out: Mapping[str, str], sizes: Mapping[str, int] | None = None
+    ) -> "StoreIndex":
         """More files are done, or left out; a file that is done is no longer left out."""
         all_done = self.done | frozenset(done)
         reasons = {file: why for file, why in {**self.left_out, **left_out}.items() if file not in all_done}
-        return attrs.evolve(self, done=all_done, left_out=reasons)
+        return attrs.evolve(self, done=all_done, left_out=reasons, sizes={**self.sizes, **(sizes or {})})
 
     def with_shard(self, shard: Shard, moments: Mapping[str, Moments]) -> "StoreIndex":
         """One more shard, with the moments of its latents."""
@@ -87,6 +91,7 @@ class StoreIndex:
             },
             "done": sorted(self.done),
             "left_out": dict(self.left_out),
+            "sizes": dict(self.sizes),
         }
         with replacing(path, StoreError) as temporary:
             temporary.write_text(json.dumps(content, indent=1), encoding="utf-8")
@@ -114,6 +119,7 @@ class StoreIndex:
                 moments={name: _moments_from_json(values) for name, values in content["moments"].items()},
                 done=frozenset(content["done"]),
                 left_out=content["left_out"],
+                sizes=content.get("sizes", {}),
             )
         except (FileNotFoundError, NotADirectoryError):
             raise StoreError(

@@ -19,7 +19,7 @@ from mmseqdiff.data.files import replacing
 from mmseqdiff.errors import MediaError
 from mmseqdiff.protocols import MediaFormat
 
-__all__ = ["FILTER", "ClipWriter", "clip_writer", "write_clip"]
+__all__ = ["FILTER", "ClipWriter", "clip_writer", "codecs_for", "write_clip"]
 
 FILTER = Interpolation.LANCZOS | Interpolation.FULL_CHR_H_INT | Interpolation.ACCURATE_RND
 """How pictures are resized, and colours brought to another resolution."""
@@ -31,6 +31,8 @@ _CODECS = {
     ".wav": {"audio": "pcm_s16le"},
     ".flac": {"audio": "flac"},
 }
+_AAC_RATES = frozenset({96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000, 7350})
+"""Samples a second that AAC has."""
 
 
 def write_clip(path: Path, signals: Mapping[str, Tensor], formats: Mapping[str, MediaFormat]) -> list[Path]:
@@ -52,6 +54,28 @@ def write_clip(path: Path, signals: Mapping[str, Tensor], formats: Mapping[str, 
     return writer.files
 
 
+def codecs_for(path: Path, formats: Mapping[str, MediaFormat]) -> dict[str, str]:
+    """Stream → codec, for a file with this suffix and what is to be written to it; empty where nothing is a stream.
+
+    Raises:
+        MediaError: if there is none; the message says which suffixes have one.
+    """
+    kinds = {format.stream for format in formats.values() if format.stream is not None}
+    rates = {format.rate for format in formats.values() if format.stream == "audio"}
+
+    def fits(codecs: Mapping[str, str]) -> bool:
+        return kinds <= codecs.keys() and (codecs.get("audio") != "aac" or rates <= _AAC_RATES)
+
+    codecs = _CODECS.get(Path(path).suffix.lower(), {})
+    if not fits(codecs):
+        able = ", ".join(suffix for suffix, known in _CODECS.items() if fits(known)) or "none"
+        what = " and ".join(sorted(kinds))
+        if kinds <= codecs.keys():
+            what += f" of {', '.join(map(str, sorted(rates)))} samples a second"
+        raise MediaError(f"{path}: cannot write {what} to {Path(path).suffix!r}; use one of {able}")
+    return {kind: codecs[kind] for kind in kinds}
+
+
 @contextmanager
 def clip_writer(path: Path, formats: Mapping[str, MediaFormat]) -> Iterator["ClipWriter"]:
     """Writes a clip piece by piece: every modality that has a stream into one file, every other into one beside it.
@@ -68,13 +92,8 @@ def clip_writer(path: Path, formats: Mapping[str, MediaFormat]) -> Iterator["Cli
     Raises:
         MediaError: if the suffix is unknown, which is known before anything is written, or a file cannot be written.
     """
-    path = Path(path)
-    kinds = {format.stream for format in formats.values() if format.stream is not None}
-    codecs = _CODECS.get(path.suffix.lower(), {})
-    if not kinds <= codecs.keys():
-        able = ", ".join(suffix for suffix, known in _CODECS.items() if kinds <= known.keys())
-        raise MediaError(f"{path}: cannot write {' and '.join(sorted(kinds))} to {path.suffix!r}; use one of {able}")
-    if kinds:
+    path, codecs = Path(path), codecs_for(path, formats)
+    if codecs:
         # Without a date and random identifiers the same signals make the same file, as far as the codecs do.
         options = {"fflags": "+bitexact"}
         with replacing(path, MediaError) as temporary, av.open(str(temporary), "w", options=options) as container:

@@ -44,7 +44,7 @@ _MEND = "encode again, which makes the clips in it anew and keeps all others"
 class LatentStore:
     """Raw latents of many clips. Made by :meth:`create` and :meth:`open`.
 
-    Only one process may commit to a store at a time; any number may read.
+    Only one process may commit to a store at a time (:func:`mmseqdiff.data.files.only_writer`); any number may read.
 
     Attributes:
         folder: where it lies.
@@ -151,6 +151,11 @@ class LatentStore:
         """File → why it, or the rest of it, is not in the store."""
         return dict(self._index.left_out)
 
+    @property
+    def sizes(self) -> dict[str, int]:
+        """File → its bytes when it was done, as far as known."""
+        return dict(self._index.sizes)
+
     def _forget_missing(self) -> None:
         """A shard that was deleted, because it was damaged, is forgotten, so that its clips can be made again."""
         old = self._index
@@ -202,6 +207,7 @@ class LatentStore:
         *,
         done: Iterable[str] = (),
         left_out: Mapping[str, str] | None = None,
+        sizes: Mapping[str, int] | None = None,
     ) -> None:
         """Adds clips and says which files are finished, all of it or nothing.
 
@@ -210,11 +216,12 @@ class LatentStore:
             latents: modality → raw latents ``(clips, N_m, *grid, channels)``.
             done: files that are now complete; a reason for having been left out is forgotten.
             left_out: file → why.
+            sizes: file → its bytes, of files that are now complete.
 
         Raises:
             StoreError: if the latents do not fit the layout or are not finite, or the disk is full.
         """
-        index = self._index.with_files(done, left_out or {})
+        index = self._index.with_files(done, left_out or {}, sizes)
         if clips:
             rounded = {name: latents[name].detach().cpu().to(getattr(torch, self.dtype)) for name in self.codecs}
             self._check(clips, rounded)

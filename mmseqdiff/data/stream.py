@@ -19,6 +19,8 @@ from mmseqdiff.errors import MediaError
 
 __all__ = ["SLACK", "MediaStream", "in_seconds", "open_stream"]
 
+GUESSED = frozenset({"aac"})
+"""FFmpeg's names of formats that have no header: it guesses their length from the bit rate of the first packets."""
 SLACK = Fraction(1, 50)
 """Seconds by which a stream may end early, or its time stamps jitter, without that being called a fault."""
 
@@ -91,7 +93,7 @@ class MediaStream:
     @property
     def stop(self) -> Fraction | None:
         """Where the stream ends according to the file's header; None if that says nothing."""
-        if self.stream.duration is None:
+        if self.stream.duration is None or self.container.format.name in GUESSED:
             return None
         return ((self.stream.start_time or 0) + self.stream.duration) * self.stream.time_base - self.origin
 

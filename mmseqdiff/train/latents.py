@@ -8,6 +8,7 @@ from typing import Any
 
 from mmseqdiff.assembly import build_modalities, layout_of
 from mmseqdiff.data.encode import EncodeReport, encode_folder
+from mmseqdiff.data.files import only_writer
 from mmseqdiff.data.store import LatentStore
 from mmseqdiff.data.workers import Crew
 from mmseqdiff.errors import StoreError, UserError
@@ -59,7 +60,8 @@ def encode_to_store(
         crew: who encodes; this process where None.
 
     Raises:
-        StoreError: if a codec is missing, or the store was made with another codec, layout, recipe or stride.
+        StoreError: if a codec is missing, or the store was made with another codec, layout, recipe or stride, or of
+            another file of the same name, or another process writes to it.
         CheckpointError: if a codec is damaged or of another shape.
         MediaError: if the folder holds nothing to encode.
         RunError: if a worker dies; what is encoded is kept.
@@ -82,16 +84,17 @@ def encode_to_store(
     for modality in modalities.values():
         modality.codec.eval()
     how = {**encoded_with(recipe), "stride": str(recipe.seconds if stride is None else stride)}
-    store = LatentStore.create(out, layout, hashes, recipe=how)
-    for name, modality in modalities.items():
-        keep_codec(modality.codec, codecs.get(name), out / "codecs" / name, name)
-    return encode_folder(
-        folder,
-        store,
-        modalities,
-        recipe.seconds,
-        stride=stride,
-        batch_size=batch_size,
-        device=device,
-        crew=crew,
-    )
+    with only_writer(out, StoreError):
+        store = LatentStore.create(out, layout, hashes, recipe=how)
+        for name, modality in modalities.items():
+            keep_codec(modality.codec, codecs.get(name), out / "codecs" / name, name)
+        return encode_folder(
+            folder,
+            store,
+            modalities,
+            recipe.seconds,
+            stride=stride,
+            batch_size=batch_size,
+            device=device,
+            crew=crew,
+        )

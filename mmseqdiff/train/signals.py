@@ -4,9 +4,12 @@ Decoding at every step would be slower than training. Signals are kept as float1
 and within 74 dB of any sound.
 """
 
+import itertools
 import json
+import math
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
 from pathlib import Path
@@ -75,7 +78,7 @@ class Signals:
             "shortest": shortest,
             "files": [[str(path.relative_to(media)), path.stat().st_size, path.stat().st_mtime_ns] for path in paths],
         }
-        index = _read_index(cache)
+        index = _read_index(cache, format)
         if index is None or index["source"] != source:
             try:
                 index = _decode(paths, media, format, cache, shortest, source, progress)
@@ -84,8 +87,7 @@ class Signals:
         if not index["files"]:
             reasons = "; ".join(index["left_out"].values())
             raise MediaError(f"no file in {media} can be used: {reasons[:500]}")
-        shape = (sum(index["lengths"]), *format.shape(Fraction(1))[1:])
-        data = np.memmap(cache / "signals.f16", dtype=np.float16, mode="r", shape=shape)
+        data = np.memmap(cache / "signals.f16", dtype=np.float16, mode="r", shape=_shape(index, format))
         return cls(data, tuple(index["files"]), tuple(index["lengths"]), index["left_out"])
 
     def split(self, last: int) -> tuple["Signals", "Signals"]:
@@ -111,10 +113,18 @@ class Signals:
         return torch.from_numpy(np.stack(cut))
 
 
-def _read_index(cache: Path) -> dict[str, Any] | None:
+def _shape(index: Mapping[str, Any], format: MediaFormat) -> tuple[int, ...]:
+    """Of all signals together."""
+    return (sum(index["lengths"]), *format.shape(Fraction(1))[1:])
+
+
+def _read_index(cache: Path, format: MediaFormat) -> dict[str, Any] | None:
+    """What is in the cache; None where there is nothing, or not what the index says."""
     try:
-        return json.loads((cache / "signals.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        index = json.loads((cache / "signals.json").read_text(encoding="utf-8"))
+        size = (cache / "signals.f16").stat().st_size
+        return index if size == np.dtype(np.float16).itemsize * math.prod(_shape(index, format)) else None
+    except (OSError, ValueError, KeyError, TypeError):
         return None
 
 
@@ -133,7 +143,7 @@ def _decode(
     partial = cache / ".signals.partial"
     files, lengths, left_out = [], [], {}
     with partial.open("wb") as out, ThreadPoolExecutor() as pool:
-        for path, signal in zip(progress(paths), pool.map(lambda path: _read(path, format, shortest), paths)):
+        for path, signal in zip(progress(paths), _in_turn(pool, lambda path: _read(path, format, shortest), paths)):
             name = str(path.relative_to(media))
             if isinstance(signal, str):
                 left_out[name] = signal
@@ -141,10 +151,22 @@ def _decode(
             signal.tofile(out)
             files.append(name)
             lengths.append(len(signal))
+        out.flush()
+        os.fsync(out.fileno())  # else the index could be on the disk before what it speaks of
     os.replace(partial, cache / "signals.f16")
     index = {"source": source, "files": files, "lengths": lengths, "left_out": left_out}
     write_json(cache / "signals.json", index)
     return index
+
+
+def _in_turn(pool: ThreadPoolExecutor, work: Callable[[Path], Any], paths: Sequence[Path]) -> Iterator[Any]:
+    """As ``pool.map``, with a few files ahead of the one that is waited for and no more: all of them may not fit in memory."""
+    rest, ahead = iter(paths), deque()
+    for path in itertools.islice(rest, 2 * (os.cpu_count() or 1)):
+        ahead.append(pool.submit(work, path))
+    while ahead:
+        yield ahead.popleft().result()
+        ahead.extend(pool.submit(work, path) for path in itertools.islice(rest, 1))
 
 
 def _read(path: Path, format: MediaFormat, shortest: int) -> Float[np.ndarray, "time ..."] | str:
@@ -155,7 +177,10 @@ def _read(path: Path, format: MediaFormat, shortest: int) -> Float[np.ndarray, "
             return f"{path.name} holds {count} of the {shortest} frames or samples that a clip needs"
         piece = max(int(_PIECE * format.rate), 1)
         starts = range(0, count, piece)
-        pieces = [format.read(path, start / format.rate, min(piece, count - start) / format.rate) for start in starts]
-        return torch.cat(pieces).to(torch.float16).numpy()
+        pieces = (
+            format.read(path, start / format.rate, min(piece, count - start) / format.rate).to(torch.float16)
+            for start in starts
+        )
+        return torch.cat(list(pieces)).numpy()
     except MediaError as error:
         return str(error)

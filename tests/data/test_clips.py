@@ -1,4 +1,6 @@
+import os
 from fractions import Fraction
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -49,6 +51,19 @@ def test_media_files_are_found_in_order_of_their_names(tmp_path):
     (tmp_path / "none").mkdir()
     with pytest.raises(MediaError, match=r"no media file \(looked for .*\.mp4"):
         media_files(tmp_path / "none")
+
+
+def test_linked_folders_are_entered_once_and_names_that_are_not_utf8_refused(tmp_path):
+    media, elsewhere = tmp_path / "media", tmp_path / "elsewhere"
+    for path in (media / "a.mp4", elsewhere / "b.mp4"):
+        path.parent.mkdir()
+        path.touch()
+    (media / "linked").symlink_to(elsewhere)
+    (elsewhere / "back").symlink_to(media)
+    assert [path.relative_to(media).as_posix() for path in media_files(media)] == ["a.mp4", "linked/b.mp4"]
+    Path(os.fsdecode(os.fsencode(media) + b"/caf\xe9.mp4")).touch()
+    with pytest.raises(MediaError, match="'caf.udce9.mp4', whose name is not UTF-8: rename it"):
+        media_files(media)
 
 
 def test_a_clip_is_known_by_file_and_start():

@@ -1,6 +1,7 @@
 """Filling a store, and being stopped anywhere on the way."""
 
 import json
+import subprocess
 import sys
 from fractions import Fraction
 from pathlib import Path
@@ -53,6 +54,26 @@ def test_a_second_run_adds_nothing_until_a_file_is_mended(folder, tmp_path):
     assert set(report.left_out) == {"b.mp4", "e.mp4"}
     assert content(latents)[:10] == before
     assert [str(clip) for clip in latents.clips()[10:]] == ["c.mp4@3", "c.mp4@4"]
+
+
+def test_another_file_of_the_same_name_is_refused(folder, tmp_path):
+    run(folder, tmp_path / "store")
+    (folder / "a.mp4").write_text(json.dumps({"seconds": 30}))
+    with pytest.raises(StoreError, match=r"holds another a\.mp4: it had .* bytes .* encode into another folder"):
+        run(folder, tmp_path / "store")
+
+
+def test_while_one_process_writes_another_is_refused(tmp_path):
+    with files.only_writer(tmp_path / "store", StoreError):
+        code = (
+            "from pathlib import Path; from mmseqdiff.data.files import only_writer; from mmseqdiff.errors import StoreError\n"
+            "only_writer(Path({!r}), StoreError).__enter__()"
+        )
+        command = [sys.executable, "-c", code.format(str(tmp_path / "store"))]
+        other = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert "is being written by another process" in other.stderr
+    with files.only_writer(tmp_path / "store", StoreError):
+        pass
 
 
 def test_a_damaged_shard_is_deleted_and_made_again(folder, tmp_path):

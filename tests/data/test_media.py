@@ -139,6 +139,26 @@ def test_a_suffix_that_cannot_hold_the_clip_is_refused(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_a_sample_rate_that_the_suffixs_codec_lacks_is_refused(tmp_path):
+    odd = AudioFormat(Fraction(12345))
+    with pytest.raises(MediaError, match=r"audio of 12345 samples a second to '\.mp4'; use one of \.mkv, \.wav"):
+        odd.write(tmp_path / "sound.mp4", torch.zeros(5000))
+    assert not list(tmp_path.iterdir())
+    odd.write(tmp_path / "sound.wav", torch.zeros(5000))
+
+
+@pytest.mark.parametrize("loud_first", [True, False])
+def test_sound_without_a_header_is_as_long_as_it_is(make, loud_first):
+    """FFmpeg guesses its length from the first packets, which are larger or smaller than the others."""
+    loud = 0.8 * np.random.default_rng(0).uniform(-1, 1, 10 * 16000)
+    quiet = 0.001 * np.sin(np.arange(10 * 16000))
+    sound = np.concatenate([loud, quiet] if loud_first else [quiet, loud]).astype(np.float32)
+    path = make("sound.aac", sound=sound[None], sound_rate=16000, audio_codec="aac", layout="mono")
+    assert float(AUDIO.duration(path)) == pytest.approx(20, abs=0.2)
+    ends = [AUDIO.read(path, Fraction(start), Fraction(1)).square().mean().sqrt() for start in (1, 18)]
+    assert (ends[0] > 0.1, ends[1] > 0.1) == (loud_first, not loud_first)
+
+
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
 def test_a_full_disk_leaves_no_partial_file_and_keeps_the_old_one(tmp_path, full_disk, suffix):
     path = tmp_path / f"clip{suffix}"

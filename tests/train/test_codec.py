@@ -1,5 +1,8 @@
 import io
 import json
+import os
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,6 +19,7 @@ from mmseqdiff.data.video import VideoFormat
 from mmseqdiff.errors import CheckpointError, MediaError, PluginError, RecipeError
 from mmseqdiff.recipe import CodecTraining, Component
 from mmseqdiff.train import checkpoint
+from mmseqdiff.train import signals as signals_module
 from mmseqdiff.train.checkpoint import codec_hash
 from mmseqdiff.train.codec import train_codec
 from mmseqdiff.train.codec_folder import latents_hash, load_codec, save_codec
@@ -83,6 +87,36 @@ def test_signals_are_decoded_once_until_a_file_changes(media, tmp_path, monkeypa
     assert len(reads) == 78
     with pytest.raises(MediaError, match="no file in .* can be used"):
         Signals.load(media, fakes.LineFormat(), tmp_path / "cache", shortest=60)
+
+
+@pytest.mark.parametrize("damage", ["missing", "short"])
+def test_signals_that_are_not_all_there_are_decoded_again(media, tmp_path, damage):
+    whole = Signals.load(media, fakes.LineFormat(), tmp_path / "cache", shortest=6)
+    kept = torch.from_numpy(whole.data.copy())
+    file = tmp_path / "cache" / "signals.f16"
+    if damage == "missing":
+        file.unlink()
+    else:
+        file.write_bytes(file.read_bytes()[:-2])
+    again = Signals.load(media, fakes.LineFormat(), tmp_path / "cache", shortest=6)
+    assert torch.equal(torch.from_numpy(again.data.copy()), kept)
+
+
+def test_files_are_decoded_only_a_few_ahead():
+    """All of them at once might not fit in memory."""
+    begun, may_go_on, paths = [], threading.Event(), [Path(str(n)) for n in range(500)]
+
+    def work(path):
+        begun.append(path)
+        may_go_on.wait()
+        return path
+
+    with ThreadPoolExecutor(64) as pool:
+        found = signals_module._in_turn(pool, work, paths)
+        threading.Timer(0.3, may_go_on.set).start()
+        assert next(found) == paths[0]
+        assert len(begun) <= 3 * (os.cpu_count() or 1) + 1
+        assert list(found) == paths[1:]
 
 
 def test_training_lowers_the_error_and_leaves_a_codec_that_loads(media, tmp_path):
