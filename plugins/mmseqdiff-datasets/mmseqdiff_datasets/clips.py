@@ -5,6 +5,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import attrs
 
@@ -90,39 +91,60 @@ class VideoClips(ABC):
         folder, chosen = Path(folder), self.chosen()
         if folder.resolve().is_relative_to(self.source.resolve()):
             raise MediaError(f"{folder} lies in {self.source}, whose files are read; choose a folder outside")
+        if not chosen:
+            raise MediaError(f"no file of {self.source} belongs to the chosen part of the set")
         _refuse_twins(chosen)
-        self._claim(folder)
+        cut = self._claim(folder, chosen)
         crew, written = Here() if self.workers == 1 else Processes(self.workers), []
-        with (
-            progress_bars() as progress,
-            crew.at(_Cutter(folder, self.formats, self.sampler, self.suffix)) as cut,
-        ):
-            bar = progress.add_task(str(self.source), total=len(chosen))
-            for clips, fault in cut(chosen.items()):
-                written += clips
-                if fault is not None:
-                    progress.console.print(f"left out: {fault}", soft_wrap=True, highlight=False, markup=False)
-                progress.advance(bar)
+        try:
+            with (
+                progress_bars() as progress,
+                crew.at(_Cutter(folder, self.formats, self.sampler, self.suffix)) as cutter,
+            ):
+                bar = progress.add_task(str(self.source), total=len(chosen))
+                for (name, file), (clips, fault) in zip(chosen.items(), cutter(chosen.items())):
+                    written += clips
+                    if fault is None:
+                        cut[name] = file.stat().st_size
+                    else:
+                        progress.console.print(f"left out: {fault}", soft_wrap=True, highlight=False, markup=False)
+                    progress.advance(bar)
+        finally:
+            self._note(folder, cut)
         return written
 
-    def _claim(self, folder: Path) -> None:
-        """Notes in the folder what its clips are, or compares."""
+    def _description(self) -> dict[str, Any]:
+        """What the clips are, in plain values."""
         places = {field.name for field in attrs.fields(type(self)) if isinstance(getattr(self, field.name), Path)}
         values = attrs.asdict(self, filter=lambda field, _: field.name not in places | {"workers"})
-        description = json.loads(json.dumps({"dataset": type(self).__name__.lower(), **values}, default=str))
-        path = folder / _DESCRIPTION
+        return json.loads(json.dumps({"dataset": type(self).__name__.lower(), **values}, default=str))
+
+    def _claim(self, folder: Path, chosen: Mapping[str, Path]) -> dict[str, int]:
+        """Notes in the folder what its clips are, or compares: name → bytes of the files that were cut already.
+
+        Files may be added to a set, but those whose clips are there have to be the same, and chosen still.
+        """
+        path, cut, reason = folder / _DESCRIPTION, {}, None
         if path.exists():
             try:
-                reason = difference(json.loads(path.read_text(encoding="utf-8")), description)
-            except ValueError:
+                found = json.loads(path.read_text(encoding="utf-8"))
+                cut = found.pop("files", {})
+                reason = difference(found, self._description())
+            except (ValueError, AttributeError):
                 reason = f"{_DESCRIPTION} is damaged"
-            if reason is not None:
-                raise MediaError(
-                    f"{folder} holds clips of another set: {reason}; use another folder, or empty this one"
-                )
-            return
-        with replacing(path, MediaError) as temporary:
-            temporary.write_text(json.dumps(description, indent=1), encoding="utf-8")
+        for name, size in cut.items():
+            if name not in chosen:
+                reason = reason or f"it has clips of {name}, which is not chosen now"
+            elif chosen[name].is_file() and chosen[name].stat().st_size != size:
+                reason = reason or f"{name} had {size} bytes and has {chosen[name].stat().st_size} now"
+        if reason is not None:
+            raise MediaError(f"{folder} holds clips of another set: {reason}; use another folder, or empty this one")
+        self._note(folder, cut)
+        return cut
+
+    def _note(self, folder: Path, cut: Mapping[str, int]) -> None:
+        with replacing(folder / _DESCRIPTION, MediaError) as temporary:
+            temporary.write_text(json.dumps({**self._description(), "files": dict(cut)}, indent=1), encoding="utf-8")
 
 
 @attrs.frozen

@@ -3,6 +3,7 @@
 import json
 import os
 from fractions import Fraction
+from pathlib import Path
 
 import mmseqdiff_datasets
 import pytest
@@ -76,12 +77,37 @@ def test_preparing_again_makes_only_what_is_missing_and_another_set_is_refused(s
     assert again == before
     assert before[1].exists()
     assert before[0].stat().st_mtime == 1
-    for other, difference in (({"size": 32}, "size is 16, expected 32"), ({"split": "held_out"}, "split is")):
+    for other, difference in (
+        ({"size": 32}, "size is 16, expected 32"),
+        ({"split": "held_out", "share": 0.9}, "split is"),
+    ):
         with pytest.raises(MediaError, match=difference):
-            sets.build("dataset", "folder", source=source, share=0.0, **{**SMALL, **other}).prepare(out)
+            sets.build("dataset", "folder", source=source, **{"share": 0.0, **SMALL, **other}).prepare(out)
     with pytest.raises(MediaError, match="choose a folder outside"):
         sets.build("dataset", "folder", source=source, **SMALL).prepare(tmp_path / "films" / "out")
     assert json.loads((out / "prepared.json").read_text())["seconds"] == "1/2"
+
+
+def test_another_film_of_the_same_name_and_one_that_is_held_out_now_are_refused(sets, lay, tmp_path):
+    """Else the clips of the film before would stay, and be trained on."""
+    source, out = lay("films", "a.mkv", "b.mkv"), tmp_path / "out"
+
+    def folder(source=source, **others):
+        return sets.build("dataset", "folder", source=source, **{"share": 0.0, **SMALL, **others})
+
+    before = folder().prepare(out)
+    (tmp_path / "films" / "c.mkv").write_bytes((tmp_path / "films" / "a.mkv").read_bytes())
+    assert folder().prepare(out)[: len(before)] == before, "a film may be added"
+    (tmp_path / "list.txt").write_text("b.mkv\n")
+    with pytest.raises(MediaError, match="it has clips of b.mkv, which is not chosen now"):
+        folder(held_out=str(tmp_path / "list.txt")).prepare(out)
+    other = Path(lay("others", "a.mkv", "b.mkv", "c.mkv"))
+    with (other / "a.mkv").open("ab") as file:
+        file.write(b"more")
+    with pytest.raises(MediaError, match="a.mkv had .* bytes and has"):
+        folder(str(other)).prepare(out)
+    with pytest.raises(MediaError, match="belongs to the chosen part"):
+        folder(split="held_out").prepare(tmp_path / "none")
 
 
 def test_what_cannot_be_read_is_left_out_and_said(sets, lay, tmp_path, capsys):
