@@ -192,8 +192,7 @@ class Magvit2(nn.Module, StreamingCodec):
         Raises:
             ValueError: if the codec cannot take that number of frames or that size of pictures.
         """
-        latents = self._latents(signal)
-        return latents if self.quantizer is None else self.quantizer.quantise(latents)
+        return self._quantised(self._latents(signal))
 
     def _latents(self, signal: Pictures) -> LatentGrid:
         """Eq. (1) before any quantiser."""
@@ -225,7 +224,7 @@ class Magvit2(nn.Module, StreamingCodec):
             )
         self.grid(chunk.shape[2], chunk.shape[3])
         past = Past(state)
-        return self.encoder(chunk, past), past.state()
+        return self._quantised(self.encoder(chunk, past)), past.state()
 
     def decode_chunk(self, latents: LatentGrid, state: Memory | None = None) -> tuple[Pictures, Memory]:
         """Pictures of the next latents, and the state after them: 1 + s n frames the first time, s n every other.

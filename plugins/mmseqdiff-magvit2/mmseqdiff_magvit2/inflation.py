@@ -41,3 +41,7 @@ def inflate(image: nn.Module, video: nn.Module) -> None:
             )
         target.zero_()
         newest.copy_(source)  # Eq. (1)
+    counts = dict(image.named_buffers())
+    for name, target in video.named_buffers():
+        if name in counts and counts[name].shape == target.shape:
+            target.copy_(counts[name])  # how far a quantiser's annealing has come

@@ -51,3 +51,13 @@ def test_a_codec_of_other_widths_is_refused(other):
     small = {"channels": 8, "blocks": 1, "latent_channels": 3}
     with pytest.raises(ValueError, match="cannot inflate"):
         Magvit2(**small).inflate_from(Magvit2(**{**small, **other}, temporal=False))
+
+
+def test_a_quantisers_annealing_goes_on_where_it_was():
+    small = {"channels": 4, "blocks": 1, "multipliers": (1, 1), "temporal_downsample": (True,), "quantized": True}
+    video = Magvit2(**small)
+    images = video.image_codec()
+    for _ in range(3):
+        images.training_loss(torch.rand(2, 1, 8, 8, 3), torch.arange(2))
+    video.inflate_from(images)
+    assert int(video.quantizer.updates) == 3

@@ -27,6 +27,7 @@ MODELS = {
     "official kernel": codec(temporal_downsample=(True, True)),
     "kernel 3": codec(temporal_downsample=(True, True), kernel=3),
     "late": codec(temporal_downsample=(False, True)),
+    "bits": codec(temporal_downsample=(True, True), quantized=True),
     "pictures": codec(temporal_downsample=(True, True), temporal=False),
 }
 
