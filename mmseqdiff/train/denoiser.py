@@ -89,7 +89,11 @@ def train_denoiser(
     for module in (assembly.backbone, *(modality.codec for modality in assembly.modalities.values())):
         module.to(place)
     if validation is None:
-        clips = len(store) - min(HELD_OUT, len(store) // 20)
+        clips = training_rows([clip.file for clip in store.clips()])
+        if clips == len(store):
+            console.print(
+                "no clip is held out to validate on: there are too few files", soft_wrap=True, highlight=False
+            )
         measured = _read(store, range(clips, len(store)), assembly, place)
     else:
         clips, other = len(store), LatentStore.open(validation, assembly.layout, codecs, encoded_with(recipe))
@@ -153,6 +157,24 @@ def _start_from(backbone: nn.Module, path: Path, manifest: Mapping[str, Any], mo
     expected = {key: model[key] for key in ("layout", "prediction", "schedule", "codecs")}
     checkpoint.check_description(manifest, expected, str(path))
     checkpoint.load_into(backbone, checkpoint.load_group(path, "ema"), str(path))
+
+
+def training_rows(files: Sequence[str]) -> int:
+    """How many of a store's rows to train on; those after them are held out.
+
+    About one in twenty is held out, at most HELD_OUT, of whole files: clips of one film look alike, and may overlap. Where
+    the files are so long that this would be more than one in five, none is.
+
+    Args:
+        files: of every row.
+    """
+    rows, firsts = len(files), {}
+    for row, file in enumerate(files):
+        firsts.setdefault(file, row)
+    cut = rows - min(HELD_OUT, rows // 20)
+    while cut < rows and (earliest := min(firsts[file] for file in files[cut:])) < cut:
+        cut = earliest
+    return cut if rows - cut <= rows / 5 else rows
 
 
 def _read(

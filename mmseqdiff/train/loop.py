@@ -214,11 +214,11 @@ class Trainer:
                     )
                     if on_checkpoint is not None:
                         on_checkpoint(run=self.folder, step=self.step, checkpoint=path)
-                if stop:
-                    break
                 for period, action in self.actions:
                     if leads and self.step % period == 0:
                         _write(writer, action(self.step, self.average.module), self.step)
+                if stop:
+                    break
 
     def _say(self, text: str) -> None:
         """One line for people, of the process that leads."""

@@ -12,13 +12,15 @@ import attrs
 import pytest
 import torch
 import train_fakes as fakes
+from hypothesis import given
+from hypothesis import strategies as st
 from rich.console import Console
 
 from mmseqdiff.data.store import LatentStore
 from mmseqdiff.errors import CheckpointError, RecipeError, StoreError
 from mmseqdiff.train import checkpoint
 from mmseqdiff.train.codec_folder import save_codec
-from mmseqdiff.train.denoiser import train_denoiser, usual_tasks
+from mmseqdiff.train.denoiser import train_denoiser, training_rows, usual_tasks
 from mmseqdiff.train.run import load_run
 
 SCRIPT = Path(__file__).parent / "train_fakes.py"
@@ -184,3 +186,18 @@ def test_samples_get_the_averaged_model_and_a_folder_of_their_step(tmp_path, sto
 
 def test_validation_takes_every_task_that_fits():
     assert list(usual_tasks(fakes.fake_host(), fakes.LAYOUT)) == ["given_first"]
+
+
+@given(st.lists(st.tuples(st.integers(0, 9), st.integers(1, 40)), min_size=1, max_size=12))
+def test_no_film_is_trained_on_and_held_out(films):
+    """Neighbouring clips of a film look alike, and may overlap. A film's clips may lie apart, where encoding was resumed."""
+    files = [str(film) for film, clips in films for _ in range(clips)]
+    cut = training_rows(files)
+    assert not set(files[:cut]) & set(files[cut:])
+    assert len(files) - cut <= len(files) / 5
+
+
+def test_of_films_of_one_clip_one_in_twenty_is_held_out():
+    for count, held_out in ((10, 0), (40, 2), (4000, 64)):
+        assert training_rows([str(n) for n in range(count)]) == count - held_out
+    assert training_rows(["one"] * 100) == 100

@@ -166,6 +166,19 @@ def test_ctrl_c_saves_and_says_so(tmp_path, number):
     assert equal(state(resumed), state(whole))
 
 
+def test_an_action_that_is_due_when_training_is_stopped_is_done(tmp_path):
+    def interrupt(loss):
+        os.kill(os.getpid(), signal.SIGINT)
+        return loss
+
+    seen = []
+    for at in (5, -1):
+        run = trainer(tmp_path, at=at, what=interrupt)
+        run.actions = [(3, lambda step, average: seen.append(step) or {})]
+        run.run()
+    assert seen == [3, 6, 9]
+
+
 def test_another_description_and_uneven_batches_are_refused(tmp_path):
     trainer(tmp_path).run()
     with pytest.raises(CheckpointError, match='another recipe: recipe.name is "a", expected "b"'):
