@@ -1,5 +1,6 @@
 """A new plugin's distribution, made from templates: it works as it is, and its tests hold it against its contract."""
 
+import importlib.util
 import keyword
 import os
 import re
@@ -91,6 +92,10 @@ def create(host: Host, kind: str, name: str, out: Path) -> Path:
         **attrs.asdict(KINDS[kind]),
     }
     _refuse_taken(host, kind, name, values["cls"])
+    if importlib.util.find_spec(values["package"]):
+        raise UserError(
+            f"{name!r} would make the distribution {values['distribution']}, which is installed: choose another name"
+        )
     folder = Path(out) / values["distribution"]
     if folder.exists():
         raise UserError(f"{folder} exists already: nothing was written; remove it, or choose another --out or name")

@@ -168,9 +168,11 @@ def latents(
 
 
 def signals(shape: tuple[int, ...], batch: int = 2) -> st.SearchStrategy[Float[Tensor, "batch time ..."]]:
-    """Signals ``(batch, *shape)`` of uniform numbers in [0, 1): pictures as well as sound."""
-    seeds = st.integers(0, 2**32)
-    return seeds.map(lambda seed: torch.rand(batch, *shape, generator=torch.Generator().manual_seed(seed)))
+    """Signals ``(batch, *shape)`` of uniform numbers in [0, 1); those of one axis are sound, in [−1, 1)."""
+    low, seeds = (-1 if len(shape) == 1 else 0), st.integers(0, 2**32)
+    return seeds.map(
+        lambda seed: low + (1 - low) * torch.rand(batch, *shape, generator=torch.Generator().manual_seed(seed))
+    )
 
 
 @st.composite

@@ -51,6 +51,7 @@ def test_an_existing_folder_is_never_written_over(host, tmp_path):
         ("policies", "mine", "no template for the kind 'policies'; did you mean 'policy'"),
         ("recipe", "mine", "no template for the kind 'recipe'"),
         ("policy", "monl", "there is a policy named 'monl' already, of mmseqdiff-noise"),
+        ("policy", "noise", "distribution mmseqdiff-noise, which is installed"),
         ("policy", "none", "its class None would hide"),
         ("policy", "timestep-policy", "its class TimestepPolicy would hide"),
         ("modality", "blocks", "its class Blocks would hide"),

@@ -28,7 +28,8 @@ class CodecContract(Contract):
     frame from no latent after its own.
 
     Attributes:
-        shapes: shapes ``(time, …)`` of signals in [0, 1] that the codec may take; those that it refuses are left out.
+        shapes: shapes ``(time, …)`` of signals that the codec may take, those of one axis in [−1, 1], others in [0, 1]; what
+            its ``track`` refuses is left out.
         rates: frames or samples a second that the codec may take; the first that it takes is used.
     """
 
@@ -57,11 +58,9 @@ class CodecContract(Contract):
         found = {}
         for shape in self.shapes:
             try:
-                track = self.plugin.track("signal", shape, rate)
-                self._encode(torch.zeros(1, *shape))
-            except (ValueError, RuntimeError, IndexError):
+                found[shape] = self.plugin.track("signal", shape, rate)
+            except ValueError:
                 continue
-            found[shape] = track
         return found
 
     def _draw(self, data: Any, batch: int = 2) -> tuple[Float[Tensor, "batch time ..."], Track]:
