@@ -57,7 +57,8 @@ def write_json(path: Path, value: Any) -> None:
     """Writes a JSON file, lists of numbers on one line, under a temporary name and then renames it."""
     partial = path.with_name(f"{_PARTIAL}{path.name}")
     try:
-        text = re.sub(r"\[[\d\s,.e+-]*\]", lambda numbers: " ".join(numbers[0].split()), json.dumps(value, indent=1))
+        # A string of JSON has no line break in it, so none is changed.
+        text = re.sub(r"\[\n[\d\s,.e+-]*\]", lambda numbers: " ".join(numbers[0].split()), json.dumps(value, indent=1))
         partial.write_text(f"{text}\n", encoding="utf-8")
         _sync(partial)
         os.replace(partial, path)

@@ -163,3 +163,11 @@ def test_a_codec_hash_depends_on_every_bit_name_shape_and_type():
     assert len(set(hashes)) == len(hashes)
     assert checkpoint.codec_hash(module()) == hashes[0]
     assert re.fullmatch(r"[0-9a-f]{64}", hashes[0])
+
+
+def test_json_has_numbers_on_one_line_and_its_strings_as_they_are(tmp_path):
+    value = {"take [10  20].mp4": [1, 2.5, -3e-9], "none": [], "names": ["[1,  2]"]}
+    checkpoint.write_json(tmp_path / "value.json", value)
+    text = (tmp_path / "value.json").read_text()
+    assert json.loads(text) == value
+    assert "[ 1, 2.5, -3e-09 ]" in text
