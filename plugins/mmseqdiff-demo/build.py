@@ -31,9 +31,12 @@ find what links them; a stage of nothing else finds it within 1,500 steps, and t
 MODALITIES = ("video", "audio")
 AGAINST_ADVERSARY: dict[str, tuple[str, ...]] = {
     "video": (
+        "modalities.video.codec.adversarial_weight=0.05",
         "modalities.video.codec.discriminator_channels=8",
         "codec_training.video.image_steps=0",
         "codec_training.video.steps=400",
+        "codec_training.video.learning_rate=2e-4",
+        "codec_training.video.adversary_learning_rate=6e-3",
     ),
     "audio": (
         "modalities.audio.codec.adversarial_weight=1e-3",
@@ -42,12 +45,15 @@ AGAINST_ADVERSARY: dict[str, tuple[str, ...]] = {
         "modalities.audio.codec.stft_channels=4",
         "codec_training.audio.steps=600",
         "codec_training.audio.batch_size=4",
-        "codec_training.audio.learning_rate=5e-4",
+        "codec_training.audio.learning_rate=3e-4",
+        "codec_training.audio.adversary_learning_rate=1e-3",
     ),
 }
 """What a codec's second training changes in the recipe, beside SECOND_TRAINING. SoundStream's two weights are in the paper's
 proportion to that of its mel distance, 1 : 100 : 1."""
-SECOND_TRAINING = ("frozen=['encoder']", "adversarial_from=0", "ema_decay=0.99", "betas=[0.5,0.9]")
+SECOND_TRAINING = (
+    "frozen=['encoder']", "adversarial_from=0", "warmup_steps=20", "ema_decay=0.99", "checkpoint_every=50",
+)  # fmt: skip
 """The latents stay as they are; the average is of the last hundred steps."""
 CLIPS = 8
 """Held-out clips in the package."""
