@@ -29,11 +29,11 @@ def _nearest(frames: Float[Tensor, "frame channel"], codebook: Float[Tensor, "co
 
 
 def _totals(
-    frames: Float[Tensor, "frame channel"], codes: Int[Tensor, " frame"], size: int
+    frames: Float[Tensor, "frame channel"], codes: Int[Tensor, " frame"], size: int, counted: Float[Tensor, " frame"]
 ) -> tuple[Float[Tensor, " code"], Float[Tensor, "code channel"]]:
-    """How many frames chose each code, and their sum."""
-    counts = torch.bincount(codes, minlength=size).to(frames.dtype)
-    sums = frames.new_zeros(size, frames.shape[-1]).index_add_(0, codes, frames)
+    """How many frames chose each code, and their sum, of those that are counted (1) and not left out (0)."""
+    counts = frames.new_zeros(size).index_add_(0, codes, counted)
+    sums = frames.new_zeros(size, frames.shape[-1]).index_add_(0, codes, frames * counted[:, None])
     return counts, sums
 
 
@@ -74,6 +74,9 @@ class ResidualQuantizer(nn.Module):
             raise RuntimeError(
                 "the quantiser has no codebooks yet: train it on a batch, or load trained weights, first"
             )
+        return self._codes(z)
+
+    def _codes(self, z: Float[Tensor, "*batch channel"]) -> Int[Tensor, "*batch stage"]:
         residual, codes = z.flatten(0, -2), []
         for codebook in self.codebooks:
             codes.append(_nearest(residual, codebook))
@@ -100,7 +103,7 @@ class ResidualQuantizer(nn.Module):
         with torch.no_grad(), torch.autocast(z.device.type, enabled=False):
             if self.training and not self.started:
                 self._start(z, keys)
-            codes = self.encode(z)
+            codes = self._codes(z) if self.training else self.encode(z)
             stages = random.integers(keys, "quantizers", 1, self.quantizers)
             used = torch.arange(self.quantizers, device=z.device) < stages[:, None]  # (batch, stage)
             if not self.training:
@@ -115,20 +118,27 @@ class ResidualQuantizer(nn.Module):
         return z + (quantized - z).detach(), (z - quantized).square().mean()
 
     def _shuffled(
-        self, frames: Float[Tensor, "batch segment channel"], keys: Int[Tensor, " batch"], stream: str
+        self,
+        frames: Float[Tensor, "batch segment channel"],
+        keys: Int[Tensor, " batch"],
+        stream: str,
+        last: Bool[Tensor, " batch"] | None = None,
     ) -> Float[Tensor, "frame channel"]:
-        """The batch's frames in an order that follows from the keys alone."""
-        order = random.uniform(keys, stream, (frames.shape[1],)).flatten().argsort()
-        return frames.flatten(0, 1)[order]
+        """The batch's frames in an order that follows from the keys alone; those of ``last`` examples after all others."""
+        places = random.uniform(keys, stream, (frames.shape[1],))
+        if last is not None:
+            places = places + last[:, None]
+        return frames.flatten(0, 1)[places.flatten().argsort()]
 
     def _start(self, z: Float[Tensor, "batch segment channel"], keys: Int[Tensor, " batch"]) -> None:
         """k-means, stage by stage, from random frames; a code that no frame chooses stays where it was."""
         residual, slots = z.flatten(0, 1), torch.arange(self.codebook_size, device=z.device)
+        all_count = residual.new_ones(len(residual))
         for stage in range(self.quantizers):
             shuffled = self._shuffled(residual.view_as(z), keys, f"start/{stage}")
             codebook = shuffled[slots % len(shuffled)].to(self.codebooks.dtype)
             for _ in range(_KMEANS_ROUNDS):
-                counts, sums = _totals(residual, _nearest(residual, codebook), self.codebook_size)
+                counts, sums = _totals(residual, _nearest(residual, codebook), self.codebook_size, all_count)
                 codebook = torch.where(counts[:, None] > 0, sums / counts.clamp(min=1)[:, None], codebook)
             counts = counts.clamp(min=self.dead_below)
             self.codebooks[stage], self.counts[stage], self.sums[stage] = codebook, counts, codebook * counts[:, None]
@@ -144,16 +154,28 @@ class ResidualQuantizer(nn.Module):
         keys: Int[Tensor, " batch"],
     ) -> None:
         """Moves one codebook towards the frames of the examples that used it, Eq. (5), and revives dead codes, Eq. (6)."""
-        if not used.any():
-            return
-        counts, sums = _totals(residual[used].flatten(0, 1), codes[used].flatten(), self.codebook_size)
-        self.counts[stage] = torch.lerp(counts, self.counts[stage], self.decay)
-        self.sums[stage] = torch.lerp(sums, self.sums[stage], self.decay)
-        self._revive(stage, self._shuffled(residual[used], keys[used], f"revive/{stage}"))
-        self.codebooks[stage] = self.sums[stage] / self.counts[stage][:, None]
+        # Examples that stopped before this stage count as nothing: to pick the others out, a GPU would be waited for.
+        counted = used[:, None].expand(codes.shape).flatten()
+        counts, sums = _totals(residual.flatten(0, 1), codes.flatten(), self.codebook_size, counted.to(residual.dtype))
+        counts = torch.lerp(counts, self.counts[stage], self.decay)
+        sums = torch.lerp(sums, self.sums[stage], self.decay)
+        frames = self._shuffled(residual, keys, f"revive/{stage}", ~used)
+        counts, sums = self._revived(counts, sums, frames, counted.sum())
+        learns = used.any()
+        self.counts[stage] = torch.where(learns, counts, self.counts[stage])
+        self.sums[stage] = torch.where(learns, sums, self.sums[stage])
+        codebook = self.sums[stage] / self.counts[stage][:, None]
+        self.codebooks[stage] = torch.where(learns, codebook, self.codebooks[stage])
 
-    def _revive(self, stage: int, frames: Float[Tensor, "frame channel"]) -> None:
-        """Gives every dead code a frame of its own, in the frames' order; live codes keep every bit."""
-        dead = (self.counts[stage] < self.dead_below).nonzero().flatten()
-        self.counts[stage, dead] = float(self.dead_below)
-        self.sums[stage, dead] = self.dead_below * frames[torch.arange(len(dead), device=dead.device) % len(frames)]
+    def _revived(
+        self,
+        counts: Float[Tensor, " code"],
+        sums: Float[Tensor, "code channel"],
+        frames: Float[Tensor, "frame channel"],
+        usable: Int[Tensor, ""],
+    ) -> tuple[Float[Tensor, " code"], Float[Tensor, "code channel"]]:
+        """Gives every dead code one of the first ``usable`` frames, in their order; live codes keep every bit."""
+        dead = counts < self.dead_below
+        chosen = frames[(dead.cumsum(0) - 1).clamp(min=0) % usable.clamp(min=1)]
+        counts = torch.where(dead, self.dead_below, counts)
+        return counts, torch.where(dead[:, None], self.dead_below * chosen, sums)
