@@ -1,7 +1,7 @@
 """Makes what this distribution ships, from nothing: `make demo-weights`, or `python plugins/mmseqdiff-demo/build.py`.
 
     prepare       monologues to train on, and others that are held out
-    train-codec   video, then audio; and each once more, its decoder alone, against an adversary
+    train-codec   video, then audio; and audio once more, the decoder alone, against an adversary
     encode        the monologues to latents
     train         the recipe avdit-demo, in the stages of STAGES
     pack          the averaged weights, the codecs, the curves and eight held-out clips into the package
@@ -30,14 +30,6 @@ find what links them; a stage of nothing else finds it within 1,500 steps, and t
 """
 MODALITIES = ("video", "audio")
 AGAINST_ADVERSARY: dict[str, tuple[str, ...]] = {
-    "video": (
-        "modalities.video.codec.adversarial_weight=0.05",
-        "modalities.video.codec.discriminator_channels=8",
-        "codec_training.video.image_steps=0",
-        "codec_training.video.steps=400",
-        "codec_training.video.learning_rate=2e-4",
-        "codec_training.video.adversary_learning_rate=6e-3",
-    ),
     "audio": (
         "modalities.audio.codec.adversarial_weight=1e-3",
         "modalities.audio.codec.feature_weight=0.1",
@@ -81,15 +73,16 @@ def main() -> None:
 
     run("prepare", f"monologues:count={arguments.train_clips}", train)
     run("prepare", f"monologues:count={arguments.held_out_clips},split=held_out", held_out)
+    both: list[object] = []
     for modality in MODALITIES:
-        train_codec = ("train-codec", RECIPE, modality, "--data", train)
-        run(*train_codec, "--out", codecs / modality, *overrides, *place)
-        changes = [f"codec_training.{modality}.{change}" for change in SECOND_TRAINING] + list(
-            AGAINST_ADVERSARY[modality]
-        )
-        second = ["--start-from", codecs / modality, *sets(changes)]
-        run(*train_codec, "--out", sharper / modality, *overrides, *second, *place)
-    both = [part for name in MODALITIES for part in ("--codec", f"{name}={sharper / name}")]
+        train_codec, trained = ("train-codec", RECIPE, modality, "--data", train), codecs / modality
+        run(*train_codec, "--out", trained, *overrides, *place)
+        if modality in AGAINST_ADVERSARY:
+            changes = [f"codec_training.{modality}.{change}" for change in SECOND_TRAINING]
+            second = ("--start-from", trained, *sets([*changes, *AGAINST_ADVERSARY[modality]]))
+            trained = sharper / modality
+            run(*train_codec, "--out", trained, *overrides, *second, *place)
+        both += ["--codec", f"{modality}={trained}"]
     for folder, store in ((train, root / "store"), (held_out, root / "validation")):
         run("encode", folder, "--recipe", RECIPE, *both, "--out", store, *overrides, *place)
     stores = ["--data", root / "store", "--validation", root / "validation"]
