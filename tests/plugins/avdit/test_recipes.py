@@ -82,7 +82,7 @@ def test_the_demo_learns_on_a_cpu(host):
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-        losses.append(float(loss))
+        losses.append(float(loss.detach()))
     assert losses == sorted(losses, reverse=True)
 
 
