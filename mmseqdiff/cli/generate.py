@@ -60,9 +60,8 @@ def generate(
 
     console = Console(stderr=True)
     pipeline = load(model, device=device)
-    codecs_for(
-        out, {name: modality.format for name, modality in pipeline.assembly.modalities.items()}
-    )  # before the work
+    formats = {name: modality.format for name, modality in pipeline.assembly.modalities.items()}
+    codecs_for(out, formats)  # a suffix that cannot hold them is refused before the work
     built = build_task(pipeline.assembly.host, task)
     options = {
         "start": start,

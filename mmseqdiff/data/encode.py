@@ -97,12 +97,13 @@ def encode_folder(
         (crew or Here()).at(encoder) as encode,
     ):
         looking = bars.add_task("looking at files", total=len(paths))
-        stored, plan, left_out = _by_file(store.clips()), {}, {}
+        stored, plan, left_out, sizes = _by_file(store.clips()), {}, {}, {}
         for path in paths:
             file = path.relative_to(folder).as_posix()
+            sizes[file] = path.stat().st_size
             try:
                 if file in store.done:
-                    _same(path, store.sizes.get(file), store)
+                    _refuse_another(path, sizes[file], store.sizes.get(file), store)
                     plan[file] = stored[file]
                 else:
                     plan[file] = _clips(path, file, modalities, sampler)
@@ -113,7 +114,7 @@ def encode_folder(
         batches = _batches(plan, stored, batch_size)
         encoding = bars.add_task("encoding clips", total=sum(map(len, batches)))
         remaining = {file: len(set(clips) - set(stored[file])) for file, clips in plan.items()}
-        pending = _Pending(store, folder, remaining, left_out)
+        pending = _Pending(store, remaining, left_out, sizes)
         try:
             for encoded in encode(batch for batch in batches if not all(clip.file in left_out for clip in batch)):
                 pending.add(encoded)
@@ -127,13 +128,12 @@ def encode_folder(
     return EncodeReport(len(paths), len(store) - before, len(store), dict(store.left_out))
 
 
-def _same(path: Path, size: int | None, store: LatentStore) -> None:
+def _refuse_another(path: Path, size: int, before: int | None, store: LatentStore) -> None:
     """Raises StoreError if a file is not the one that is in the store under its name."""
-    now = path.stat().st_size
-    if size not in (None, now):
+    if before not in (None, size):
         raise StoreError(
-            f"{store.folder} holds another {path.name}: it had {size} bytes when it was encoded, {path} has {now}; encode into "
-            "another folder, or delete this one and encode again"
+            f"{store.folder} holds another {path.name}: it had {before} bytes when it was encoded, {path} has {size}; encode "
+            "into another folder, or delete this one and encode again"
         )
 
 
@@ -251,16 +251,16 @@ class _Pending:
 
     Attributes:
         store: where it goes.
-        folder: of the files.
         remaining: file → clips of it that are not in the store yet; at 0 the file is done.
         left_out: file → why; of these files nothing more is taken.
+        sizes: file → its bytes when encoding began.
         batches: clips with their latents.
     """
 
     store: LatentStore
-    folder: Path
     remaining: dict[str, int]
     left_out: dict[str, str]
+    sizes: Mapping[str, int]
     batches: list[tuple[list[Clip], dict[str, Tensor]]] = attrs.field(factory=list)
 
     def __len__(self) -> int:
@@ -284,6 +284,6 @@ class _Pending:
         latents = (
             {name: torch.cat([part[name] for _, part in batches]) for name in self.store.codecs} if batches else {}
         )
-        sizes = {file: (self.folder / file).stat().st_size for file in set(done) - self.store.done}
+        sizes = {file: self.sizes[file] for file in set(done) - self.store.done}
         self.store.commit(clips, latents, done=done, left_out=self.left_out, sizes=sizes)
         self.remaining = remaining

@@ -219,12 +219,13 @@ def test_bfloat16_runs_the_objective_under_autocast_where_the_processor_has_it(t
 
 
 def test_an_estimate_without_gradient_before_the_loss_costs_no_weight_its_gradient(tmp_path, monkeypatch):
-    """As self-conditioning makes one: autocast must not keep the weights that it cast for it."""
+    """As self-conditioning makes one: autocast must not keep the weights that it cast for it, as PyTorch 2.9 did."""
     monkeypatch.setattr("mmseqdiff.train.loop.computes_bfloat16", lambda device: True)
     run = trainer(tmp_path, attrs.evolve(PLAN, steps=1, precision="bfloat16"))
 
     class Twice(Task):
         def __call__(self, step, positions):
+            assert not torch.is_autocast_cache_enabled()
             with torch.no_grad():
                 self.module.layers(torch.ones(1, 3))
             return super().__call__(step, positions)
