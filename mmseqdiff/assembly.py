@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import attrs
+import torch
 from torch import nn
 
 from mmseqdiff import random
@@ -18,6 +19,9 @@ from mmseqdiff.protocols import NoiseSchedule, TimestepPolicy
 from mmseqdiff.recipe import Component, Recipe
 
 __all__ = ["Assembly", "build_modalities", "build_policy", "layout_of"]
+
+MOST_SIGNAL = 0.2
+"""alpha(T), at most; the paper's schedule ends at 0.0064."""
 
 
 @attrs.frozen(eq=False)
@@ -56,19 +60,37 @@ class Assembly:
         Raises:
             PluginError: if a plugin is missing or refuses its parameters.
             RecipeError: if the parts do not fit: a clip length that a codec cannot take, a policy of other modalities, a
-                prediction kind that the schedule rules out.
+                prediction kind that the schedule rules out, a schedule that does not end in noise.
         """
         kept = {} if codecs is None else {name: codecs / name for name in recipe.modalities}
         modalities = build_modalities(recipe, host, kept)
         layout = layout_of(recipe, modalities)
         schedule = recipe.schedule.build(host, "schedule")
+        _check_end(recipe, schedule)
         policy = build_policy(recipe.policy, host, layout, schedule)
         backbone = host.build("backbone", recipe.backbone.name, layout=layout, **recipe.backbone.parameters)
         try:
-            denoiser = NetworkDenoiser(backbone, schedule, layout, recipe.prediction, recipe.self_condition_limit)
+            denoiser = NetworkDenoiser(
+                backbone,
+                schedule,
+                layout,
+                recipe.prediction,
+                recipe.self_condition_limit,
+                self_conditions=recipe.training.self_condition_rate > 0,
+            )
         except ValueError as error:
             raise RecipeError(f"recipe {recipe.name!r}: {error}") from error
         return cls(recipe, host, modalities, layout, schedule, policy, backbone, denoiser)
+
+
+def _check_end(recipe: Recipe, schedule: NoiseSchedule) -> None:
+    """Raises RecipeError where the last level still shows the signal, for sampling starts there from noise alone."""
+    left = float(schedule.alpha(torch.tensor(float(schedule.num_levels), dtype=torch.float64)))
+    if left > MOST_SIGNAL:
+        raise RecipeError(
+            f"recipe {recipe.name!r}: at level T = {schedule.num_levels} the schedule {recipe.schedule.name!r} keeps {left:.2g} of the "
+            f"signal, but sampling starts there from noise alone: it should keep {MOST_SIGNAL:g} at most (more noise a level, or more levels)"
+        )
 
 
 def build_modalities(recipe: Recipe, host: Host, folders: Mapping[str, Path] | None = None) -> dict[str, Modality]:

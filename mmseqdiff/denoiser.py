@@ -1,5 +1,8 @@
 """The network with its schedule, prediction kind and self-conditioning; and what wraps a denoiser."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import attrs
 
 from mmseqdiff.forward import Prediction, check_prediction_kind
@@ -22,6 +25,9 @@ class NetworkDenoiser:
         self_condition_limit: estimates are clamped to ± this before the network sees them, in training as in sampling.
             An x0 that was computed from epsilon has its error amplified by sigma / alpha, 157 times at level T of the
             paper's schedule; latents have unit variance, so a few standard deviations lose nothing.
+        self_conditions: whether the network was trained with estimates; if not, none reaches it.
+        latents: what the latents mean that it was trained on, the codecs' hashes and the statistics, in plain values; None
+            where nobody said.
 
     Raises:
         ValueError: if the kind does not fit the schedule.
@@ -32,6 +38,8 @@ class NetworkDenoiser:
     layout: Layout
     kind: str = "epsilon"
     self_condition_limit: float = float("inf")
+    self_conditions: bool = True
+    latents: Mapping[str, Any] | None = None
 
     def __attrs_post_init__(self) -> None:
         check_prediction_kind(self.kind, self.schedule)
@@ -50,6 +58,8 @@ class NetworkDenoiser:
         Raises:
             PluginError: if the network's modalities or shapes are not those of ``z``.
         """
+        if not self.self_conditions:
+            self_condition = None
         if self_condition is not None:
             limit = self.self_condition_limit
             self_condition = {name: x0.clamp(-limit, limit) for name, x0 in self_condition.items()}

@@ -202,12 +202,15 @@ class Layout:
         """The cells that lie in one of some stretches of time of their modality, as :meth:`cells` has it.
 
         Args:
-            stretches: of every modality.
+            stretches: of some modalities.
+
+        Raises:
+            KeyError: if the layout has no such modality.
         """
         rows = {track.modality: torch.zeros(track.segments, dtype=torch.bool) for track in self.tracks}
         for name, intervals in stretches.items():
             for start, stop in intervals:
-                rows[name] = rows[name] | self.cells(name, start, stop)
+                rows[name] = self.cells(name, start, stop) | rows[name]
         return self.stack(rows)
 
     def correspondence(self, reference: str | None = None) -> Int[Tensor, "modality segment"]:

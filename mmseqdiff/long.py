@@ -30,8 +30,9 @@ from mmseqdiff.errors import UserError
 from mmseqdiff.layout import Interval, Layout
 from mmseqdiff.pipeline import Pipeline, build_task
 from mmseqdiff.plan import SamplingPlan
-from mmseqdiff.protocols import MediaFormat, Task
+from mmseqdiff.protocols import Guidance, MediaFormat, Plan, Sampler, Task
 from mmseqdiff.recipe import Component
+from mmseqdiff.support import warn_off_support
 from mmseqdiff.values import exact_seconds
 
 __all__ = ["OVERLAP", "LongClip", "Start", "Windows", "generate_long"]
@@ -52,7 +53,7 @@ class Start(Task):
 
     def given(self, layout: Layout) -> Bool[Tensor, "modality segment"]:
         """The cells of that part."""
-        return layout.stack({name: layout.cells(name, 0, self.seconds[name]) for name in layout.modalities})
+        return layout.covered(self.known(layout))
 
     def known(self, layout: Layout) -> dict[str, tuple[Interval, ...]]:
         """That part."""
@@ -148,9 +149,9 @@ def generate_long(
     overlap: Fraction | float = OVERLAP,
     start: Fraction | float = 0,
     steps: int | None = None,
-    plan: Component | None = None,
-    sampler: Component | None = None,
-    guidance: Component | None = None,
+    plan: Plan | Component | str | None = None,
+    sampler: Sampler | Component | str | None = None,
+    guidance: Guidance | Component | str | None = None,
     seed: int = 0,
     sample: int = 0,
     progress: Callable[[Iterable[int]], Iterable[int]] = iter,
@@ -164,10 +165,10 @@ def generate_long(
         seconds: how long the clip shall be.
         overlap: o, in seconds.
         start: where in the files the clip starts, in seconds.
-        steps: steps of every cell; the recipe's where None.
-        plan: of every window; the recipe's where None.
-        sampler: the recipe's where None.
-        guidance: the recipe's where None.
+        steps: steps of every cell; the plan's own where None.
+        plan: of every window: an object, or its name as the command line has it; the recipe's where None.
+        sampler: likewise.
+        guidance: likewise.
         seed: with ``sample``, what the clip follows from: it starts as a clip of ordinary length does.
         sample: which clip of the seed.
         progress: wraps the iteration over windows.
@@ -194,6 +195,8 @@ def generate_long(
     count = windows.count(lengths)
     following = Start({name: windows.overlap(name) / format.rate for name, format in formats.items()})
     plans = pipeline.plan(task, plan, steps), pipeline.plan(following, plan, steps)
+    for made in plans:
+        warn_off_support(made, pipeline.assembly.policy)
     signals = pipeline.read(task, {name: Path(path) for name, path in files.items()}, start, "ranges")
     key = random.example_keys(seed, [sample])
 

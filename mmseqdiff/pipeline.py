@@ -13,7 +13,7 @@ The way of the data, for a task that gives some stretches of some modalities (ar
 """
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -28,13 +28,14 @@ from mmseqdiff.data.media import write_clip
 from mmseqdiff.errors import PluginError, UserError
 from mmseqdiff.generate import generate
 from mmseqdiff.host import Host, load_plugins
-from mmseqdiff.layout import Layout
+from mmseqdiff.layout import Interval, Layout
 from mmseqdiff.origin import check_shape, origin
 from mmseqdiff.plan import PlanError, SamplingPlan
-from mmseqdiff.protocols import MediaFormat, NoiseSchedule, Sampler, Task
-from mmseqdiff.recipe import Component, Recipe
+from mmseqdiff.protocols import Guidance, Keys, Latents, MediaFormat, NoiseSchedule, Plan, Sampler, Task
+from mmseqdiff.recipe import Component, Recipe, built, parsed
+from mmseqdiff.support import warn_off_support
 from mmseqdiff.train.run import load_run, read_calibration
-from mmseqdiff.values import exact_seconds
+from mmseqdiff.values import closest, exact_seconds
 
 __all__ = ["CONDITIONS", "GeneratedClip", "Pipeline", "build_task", "find_model", "load", "plan_task"]
 
@@ -65,7 +66,7 @@ def plan_task(
     layout: Layout,
     schedule: NoiseSchedule,
     task: Task,
-    plan: Component | None = None,
+    plan: Plan | Component | str | None = None,
     steps: int | None = None,
 ) -> SamplingPlan:
     """The plan for a task.
@@ -76,16 +77,19 @@ def plan_task(
         layout: of a clip.
         schedule: for its number of levels.
         task: says what is given.
-        plan: how to plan; the recipe's way where None.
-        steps: instead of the plan's own number.
+        plan: how to plan: an object, or its name as the command line has it; the recipe's way where None.
+        steps: instead of the plan's own number, which an object already has.
 
     Raises:
-        UserError: if the task or the plan does not fit the model, or nothing is left to generate.
+        UserError: if the task or the plan does not fit the model, or nothing is left to generate; or if steps are given to
+            an object.
         PluginError: if the task or the plan returns something else than its contract says.
     """
-    component = plan or recipe.sampling.plan
+    chosen = parsed(recipe.sampling.plan if plan is None else plan)
     if steps is not None:
-        component = Component(component.name, {**component.parameters, "steps": steps})
+        if not isinstance(chosen, Component):
+            raise UserError(f"the steps of {origin(chosen)} are its own: give it them, and no steps beside it")
+        chosen = Component(chosen.name, {**chosen.parameters, "steps": steps})
     try:
         given = task.given(layout)
         check_shape(task, "given cells", given, (layout.M, layout.N))
@@ -94,14 +98,24 @@ def plan_task(
     _check_ranges(task, layout, given)
     if not (layout.valid & ~given).any():
         raise UserError("the task gives every cell, so there is nothing to generate")
-    maker = component.build(host, "plan")
+    maker = built(host, "plan", chosen)
     try:
         made = maker(layout, given, num_levels=schedule.num_levels)
     except (PlanError, ValueError, KeyError) as error:
-        raise UserError(f"the plan {component.name!r} does not fit: {error.args[0]}") from error
+        raise UserError(f"the plan {_called(chosen)} does not fit: {error.args[0]}") from error
     if not isinstance(made, SamplingPlan):
         raise PluginError(f"{origin(maker)} returned {type(made).__name__}, expected a SamplingPlan")
     return made
+
+
+def _called(part: object) -> str:
+    """For messages: a component by its name, an object by its class."""
+    return repr(part.name) if isinstance(part, Component) else origin(part)
+
+
+def _check_conditions(conditions: str) -> None:
+    if conditions not in CONDITIONS:
+        raise UserError(f"conditions should be one of {', '.join(CONDITIONS)}, not {conditions!r}")
 
 
 def _check_ranges(task: Task, layout: Layout, given: Tensor) -> None:
@@ -113,11 +127,12 @@ def _check_ranges(task: Task, layout: Layout, given: Tensor) -> None:
                 raise UserError(
                     f"the task gives {name} from {float(left):g} to {float(right):g} s, but a clip ends at {float(end):g} s"
                 )
-        if known and not cells[name].any():
-            lengths = [right - left for left, right in layout.track(name).intervals]
-            raise UserError(
-                f"the task gives less of {name} than one of its segments, which take {float(min(lengths)):g} to {float(max(lengths)):g} s"
-            )
+            if not (cells[name] & layout.cells(name, left, right)).any():
+                lengths = [b - a for a, b in layout.track(name).intervals]
+                raise UserError(
+                    f"the task gives {name} from {float(left):g} to {float(right):g} s, which holds none of its segments: they take "
+                    f"{float(min(lengths)):g} to {float(max(lengths)):g} s"
+                )
 
 
 @attrs.frozen(eq=False)
@@ -161,21 +176,30 @@ class Pipeline:
         """The length of a clip."""
         return self.assembly.recipe.seconds
 
-    def plan(self, task: Task, plan: Component | None = None, steps: int | None = None) -> SamplingPlan:
+    def plan(self, task: Task, plan: Plan | Component | str | None = None, steps: int | None = None) -> SamplingPlan:
         """The plan for a task; see :func:`plan_task`."""
         return plan_task(
             self.assembly.recipe, self.assembly.host, self.layout, self.assembly.schedule, task, plan, steps
         )
 
     def read(self, task: Task, files: Mapping[str, Path], start: Fraction, conditions: str) -> dict[str, Tensor]:
-        """Signals ``(1, time, …)`` of a clip's length, read from files.
+        """Signals of a clip's length, read from files.
 
-        With ``conditions="ranges"`` they hold the frames and samples whose whole duration is known, and zero elsewhere.
+        Args:
+            task: says which stretches may be read.
+            files: modality → media file.
+            start: where in the files the clip starts, in seconds.
+            conditions: one of :data:`CONDITIONS`.
+
+        Returns:
+            modality → ``(1, time, …)``. With ``conditions="ranges"`` they hold the frames and samples whose whole duration is
+            known, and zero elsewhere.
 
         Raises:
             UserError: if a modality that the task gives has no file, or a file is for a modality that there is not.
             MediaError: if a file cannot give what is needed.
         """
+        _check_conditions(conditions)
         unknown = files.keys() - set(self.layout.modalities)
         if unknown:
             raise UserError(f"the model has no modality {unknown.pop()!r}; it has {', '.join(self.layout.modalities)}")
@@ -184,22 +208,43 @@ class Pipeline:
             modality = self.assembly.modalities[name]
             rate, canvas = modality.format.rate, torch.zeros(modality.format.shape(self.seconds))
             if known and name not in files:
-                raise UserError(f"the task is given {name}, so it needs a file to read it from: pass --{name} FILE")
+                raise UserError(
+                    f"the task is given {name}, so it needs a file to read it from: --input {name}=FILE (in Python {name}=FILE)"
+                )
             if known and conditions == "clip":
                 known = ((Fraction(0), self.seconds),)
-            for left, right in known:
-                first, stop = math.ceil(left * rate), min(math.floor(right * rate), len(canvas))
+            shown = [(math.ceil(left * rate), min(math.floor(right * rate), len(canvas))) for left, right in known]
+            self._check_shown(task, name, [(first / rate, stop / rate) for first, stop in shown if first < stop])
+            for first, stop in shown:
                 if first < stop:
                     part = modality.read(Path(files[name]), start + first / rate, (stop - first) / rate)
                     canvas[first:stop] = part
             signals[name] = canvas[None]
         return signals
 
-    def encode(self, task: Task, signals: Mapping[str, Tensor], conditions: str = "ranges") -> dict[str, Tensor]:
-        """Normalised latents of signals ``(B, time, …)`` of a clip's length, for the modalities that the task gives.
+    def _check_shown(self, task: Task, name: str, shown: Sequence[Interval]) -> None:
+        """Raises UserError if a cell is given of which no whole frame is: it would be conditioned on what nobody gave."""
+        cells = self.layout.split(task.given(self.layout))[name].tolist()
+        for (left, right), is_given in zip(self.layout.track(name).intervals, cells):
+            if is_given and not any(a < right and left < b for a, b in shown):
+                rate = float(self.assembly.modalities[name].format.rate)
+                raise UserError(
+                    f"the task gives {name} between {float(left):g} and {float(right):g} s, but no whole frame or sample of it, of "
+                    f"which there are {rate:g} a second: give all of it, or less"
+                )
 
-        With ``conditions="ranges"`` they depend on nothing outside the task's known stretches.
+    def encode(self, task: Task, signals: Mapping[str, Tensor], conditions: str = "ranges") -> dict[str, Tensor]:
+        """Latents of what the task gives.
+
+        Args:
+            task: says which stretches are known.
+            signals: modality → ``(B, time, …)`` of a clip's length, as :meth:`read` makes them.
+            conditions: one of :data:`CONDITIONS`. With ``"ranges"`` the latents depend on nothing outside the known stretches.
+
+        Returns:
+            modality → normalised latents ``(B, N_m, *grid, channels)``, for the modalities that the task gives.
         """
+        _check_conditions(conditions)
         latents = {}
         for name, known in task.known(self.layout).items():
             if known:
@@ -215,36 +260,52 @@ class Pipeline:
             for name, modality in self.assembly.modalities.items()
         }
 
-    def build_sampler(self, sampler: Component) -> Sampler:
-        """The sampler, with what was measured of this model."""
-        measured = self.calibration.get(sampler.name, {})
-        return Component(sampler.name, {**measured, **sampler.parameters}).build(self.assembly.host, "sampler")
+    def build_sampler(self, sampler: Sampler | Component | str) -> Sampler:
+        """The sampler, with what was measured of this model; an object is taken as it is."""
+        sampler = parsed(sampler)
+        if isinstance(sampler, Component):
+            measured = self.calibration.get(sampler.name, {})
+            sampler = Component(sampler.name, {**measured, **sampler.parameters})
+        return built(self.assembly.host, "sampler", sampler)
 
     def sample(
         self,
         plan: SamplingPlan,
-        keys: Tensor,
-        given: Mapping[str, Tensor],
+        keys: Keys,
+        given: Latents,
         *,
-        sampler: Component | None = None,
-        guidance: Component | None = None,
+        sampler: Sampler | Component | str | None = None,
+        guidance: Guidance | Component | str | None = None,
         progress: Callable[[Iterable[int]], Iterable[int]] = iter,
     ) -> dict[str, Tensor]:
-        """Normalised latents, one clip per key; ``sampler`` and ``guidance`` are the recipe's where None.
+        """Generates latents.
+
+        Args:
+            plan: of the task.
+            keys: ``(B,)``, as :func:`mmseqdiff.random.example_keys` makes them: one clip follows from each.
+            given: normalised latents ``(B, N_m, *grid, channels)`` of the modalities that the plan gives cells of, as
+                :meth:`encode` makes them.
+            sampler: an object, or its name as the command line has it; the recipe's where None.
+            guidance: likewise.
+            progress: wraps the iteration over steps.
+
+        Returns:
+            Normalised latents of all modalities.
 
         Raises:
             UserError: if the guidance does not fit the model.
+            PluginError: if there is no such plugin, or one returns something else than its contract says.
         """
         sampling, host = self.assembly.recipe.sampling, self.assembly.host
-        stepper = self.build_sampler(sampler or sampling.sampler)
-        guide = guidance or sampling.guidance
+        stepper = self.build_sampler(sampling.sampler if sampler is None else sampler)
+        chosen = parsed(sampling.guidance if guidance is None else guidance)
         denoiser = self.assembly.denoiser
-        if guide is not None:
-            guidance_ = guide.build(host, "guidance")
+        if chosen is not None:
+            guide: Guidance = built(host, "guidance", chosen)
             try:
-                stepper, denoiser = guidance_.sampler(stepper, denoiser), guidance_(denoiser)
+                stepper, denoiser = guide.sampler(stepper, denoiser), guide(denoiser)
             except (ValueError, KeyError) as error:
-                raise UserError(f"the guidance {guide.name!r} does not fit the model: {error.args[0]}") from error
+                raise UserError(f"the guidance {_called(chosen)} does not fit the model: {error.args[0]}") from error
         observe = host.listener("sampling_step")
         return generate(denoiser, stepper, plan, keys.to(self.device), given=given, progress=progress, observe=observe)
 
@@ -254,24 +315,24 @@ class Pipeline:
         *,
         start: Fraction | float = 0,
         steps: int | None = None,
-        plan: Component | None = None,
-        sampler: Component | None = None,
-        guidance: Component | None = None,
+        plan: Plan | Component | str | None = None,
+        sampler: Sampler | Component | str | None = None,
+        guidance: Guidance | Component | str | None = None,
         conditions: str = "ranges",
         seed: int = 0,
         num: int = 1,
         progress: Callable[[Iterable[int]], Iterable[int]] = iter,
         **files: Path | str,
     ) -> list[GeneratedClip]:
-        """Generates ``num`` clips for one task.
+        """Generates ``num`` clips for one task; warns if the model never trained a matrix that the plan asks for.
 
         Args:
             task: what is given; a string as :func:`build_task` takes it.
             start: where in the files the clip starts, in seconds.
-            steps: sampling steps; the recipe's where None.
-            plan: the recipe's where None.
-            sampler: the recipe's where None.
-            guidance: the recipe's where None.
+            steps: sampling steps; the plan's own where None.
+            plan: an object, or its name as the command line has it (``"cascade:leads.audio=1"``); the recipe's where None.
+            sampler: likewise.
+            guidance: likewise.
             conditions: one of :data:`CONDITIONS`.
             seed: the samples follow from it and their number.
             num: how many.
@@ -284,6 +345,7 @@ class Pipeline:
         if isinstance(task, str):
             task = build_task(self.assembly.host, task)
         made = self.plan(task, plan, steps)
+        warn_off_support(made, self.assembly.policy)
         signals = self.read(
             task, {name: Path(path) for name, path in files.items()}, exact_seconds(start, "start"), conditions
         )
@@ -313,7 +375,13 @@ def find_model(host: Host, model: Path | str | None = None) -> Path:
             raise UserError("no installed plugin ships a model: install mmseqdiff-demo, or name a run's folder")
         model = shipped[0]
     folder = Path(model)
-    return folder if folder.is_dir() else Path(host.build("model", str(model)))
+    if folder.is_dir():
+        return folder
+    if str(model) not in host.names("model"):
+        raise UserError(
+            f"there is no folder {model}, and no plugin ships a model of that name; {closest(str(model), host.names('model'))}"
+        )
+    return Path(host.build("model", str(model)))
 
 
 def load(model: Path | str | None = None, *, device: str = "cpu", host: Host | None = None) -> Pipeline:

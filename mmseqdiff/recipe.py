@@ -20,7 +20,10 @@ from mmseqdiff.errors import RecipeError
 from mmseqdiff.host.registry import Host
 from mmseqdiff.values import closest, make_converter, reasons
 
-__all__ = ["CodecTraining", "Component", "Recipe", "Sampling", "Training", "completed", "load_recipe", "set_value"]
+__all__ = [
+    "CodecTraining", "Component", "Recipe", "Sampling", "Training", "built", "completed", "load_recipe",
+    "parsed", "set_value",
+]  # fmt: skip
 
 
 def _positive(instance: object, attribute: attrs.Attribute, value: float | Fraction) -> None:
@@ -81,7 +84,7 @@ class Component:
 
     @classmethod
     def parse(cls, text: str) -> "Component":
-        """A component as the command line has it: ``ddim``, or ``cfg:weight=2,interval=[0.2,0.8]``.
+        """A component as the command line has it: ``ddim``, or ``cfg:scale=2,interval=[0.2,0.8]``.
 
         Raises:
             RecipeError: if the text does not read so.
@@ -95,6 +98,22 @@ class Component:
     def build(self, host: Host, kind: str) -> Any:
         """Builds it. Raises PluginError as :meth:`mmseqdiff.host.Host.build` does."""
         return host.build(kind, self.name, **self.parameters)
+
+
+def parsed(part: Any) -> Any:
+    """The component that a text stands for, as the command line has it; what is no text is returned as it is."""
+    return Component.parse(part) if isinstance(part, str) else part
+
+
+def built(host: Host, kind: str, part: Any) -> Any:
+    """A plugin's object: built from a :class:`Component` or from text, as the command line has it; any other is one already.
+
+    Raises:
+        PluginError: as :meth:`mmseqdiff.host.Host.build` does.
+        RecipeError: if the text does not read so.
+    """
+    part = parsed(part)
+    return part.build(host, kind) if isinstance(part, Component) else part
 
 
 @attrs.frozen(kw_only=True)
@@ -314,6 +333,10 @@ def load_recipe(host: Host, name_or_path: str, overrides: Sequence[str] = ()) ->
         if not path.is_file():
             raise RecipeError(f"there is no recipe file {path}")
         return Recipe.from_toml(path.read_text(encoding="utf-8")).override(overrides)
+    if path.exists() or len(path.parts) > 1:
+        raise RecipeError(
+            f"{name_or_path} is not a recipe: it is the name of one that a plugin brings, or a file that ends in .toml"
+        )
     return host.build("recipe", name_or_path).override(overrides)
 
 

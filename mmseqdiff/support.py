@@ -5,6 +5,8 @@ partition if it is constant on every group and 0 where the partition says always
 component's support, and from which something is predicted, asks the network for something that it has never seen.
 """
 
+import warnings
+
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
@@ -13,7 +15,7 @@ from mmseqdiff.plan import SamplingPlan
 from mmseqdiff.protocols import TimestepPolicy
 from mmseqdiff.timesteps import ALWAYS_CLEAN
 
-__all__ = ["off_support_warning", "on_support"]
+__all__ = ["off_support_warning", "on_support", "warn_off_support"]
 
 
 def on_support(
@@ -45,3 +47,10 @@ def off_support_warning(plan: SamplingPlan, policy: TimestepPolicy) -> str | Non
         f"the model was trained on the noise levels of {' and '.join(policy.components)}, which never give row {row} of "
         "this plan: expect poor samples"
     )
+
+
+def warn_off_support(plan: SamplingPlan, policy: TimestepPolicy) -> None:
+    """Warns, as Python does, where :func:`off_support_warning` has something to say."""
+    text = off_support_warning(plan, policy)
+    if text:
+        warnings.warn(text, stacklevel=3)  # at the line that asked for samples

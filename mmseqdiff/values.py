@@ -12,7 +12,7 @@ from cattrs.errors import AttributeValidationNote, IterableValidationNote
 
 from mmseqdiff.errors import UserError
 
-__all__ = ["closest", "difference", "exact_seconds", "make_converter", "message", "reasons"]
+__all__ = ["closest", "difference", "exact", "exact_seconds", "make_converter", "message", "reasons"]
 
 
 def closest(word: str, known: Iterable[str]) -> str:
@@ -23,14 +23,23 @@ def closest(word: str, known: Iterable[str]) -> str:
     return f"did you mean {near[0]!r}? known: {listing}" if near else f"known: {listing}"
 
 
+def exact(value: str | float | Fraction) -> Fraction:
+    """A number as it is written: 0.1 is a tenth, not the nearest binary number.
+
+    Raises:
+        ValueError: if it is no number, or not finite.
+    """
+    return Fraction(str(value))
+
+
 def exact_seconds(value: str | float | Fraction, name: str) -> Fraction:
-    """A number of seconds as it is written: 0.1 is a tenth, not the nearest binary number.
+    """A number of seconds as it is written, by :func:`exact`.
 
     Raises:
         UserError: if it is no number, or not finite; the message says which ``name``.
     """
     try:
-        return Fraction(str(value))
+        return exact(value)
     except (ValueError, ZeroDivisionError):
         raise UserError(f"{name} should be a number of seconds, such as 0.5 or 17/8, and not {value!r}") from None
 
@@ -50,7 +59,7 @@ def _exactly(kind: type) -> Callable[[Any, type], Any]:
 def _fraction(value: Any, _: type) -> Fraction:
     if isinstance(value, bool) or not isinstance(value, int | float | str | Fraction):
         raise ValueError(f"expected a number or a fraction such as '17/8', got {value!r}")
-    return Fraction(str(value))  # a float is read as it is written: 0.1 is a tenth, not the nearest binary number
+    return exact(value)
 
 
 def _strings(value: Any, _: object) -> tuple[str, ...]:

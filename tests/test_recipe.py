@@ -7,8 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mmseqdiff.assembly import Assembly
 from mmseqdiff.errors import PluginError, RecipeError
 from mmseqdiff.recipe import CodecTraining, Component, Recipe, Sampling, Training, load_recipe
+from mmseqdiff.testing.tiny import tiny_recipe
 
 NAMES = st.from_regex(r"[a-z][a-z_-]{0,5}", fullmatch=True)
 NUMBERS = st.integers(1, 10**6) | st.floats(1e-6, 1e6)
@@ -199,3 +201,19 @@ def test_recipes_load_by_file_and_by_name(host, tmp_path):
 )
 def test_a_component_is_read_from_one_word(text, name, parameters):
     assert Component.parse(text) == Component(name, parameters)
+
+
+def test_a_schedule_that_does_not_end_in_noise_is_refused(host):
+    """Sampling starts from noise alone, whatever the schedule leaves of the signal."""
+    for schedule in ("{name='linear',num_levels=100}", "{name='linear',num_levels=250}"):
+        with pytest.raises(RecipeError, match=r"at level T = \d+ the schedule 'linear' keeps 0\.\d+ of the signal"):
+            Assembly.from_recipe(tiny_recipe(host, f"schedule={schedule}"), host)
+    for schedule in ("linear", "{name='linear',num_levels=100,last=0.2}", "{name='cosine',num_levels=100}"):
+        Assembly.from_recipe(tiny_recipe(host, f"schedule={schedule}"), host)
+
+
+def test_what_looks_like_a_file_is_not_taken_for_a_plugins_name(host, tmp_path):
+    (tmp_path / "mine").write_text("")
+    for path in (tmp_path / "mine", tmp_path / "recipes" / "mine"):
+        with pytest.raises(RecipeError, match=r"is not a recipe: .* ends in \.toml"):
+            load_recipe(host, str(path))

@@ -1,6 +1,7 @@
 """The command line: one light module per command, which imports what is heavy only when it runs."""
 
 import sys
+import warnings
 
 import typer
 
@@ -39,6 +40,7 @@ app.add_typer(bench, name="bench")
 
 def main() -> None:
     """Runs the command line. Bad input ends with one message and exit code 2, a failed run with 1, Ctrl-C with 130."""
+    warnings.formatwarning = lambda message, *_: f"warning: {message}\n"
     try:
         app()
     except UserError as error:

@@ -41,9 +41,6 @@ def generate(
     from mmseqdiff.errors import UserError
     from mmseqdiff.long import generate_long
     from mmseqdiff.pipeline import CONDITIONS, build_task, load
-    from mmseqdiff.plan import SamplingPlan
-    from mmseqdiff.recipe import Component
-    from mmseqdiff.support import off_support_warning
 
     if conditions not in CONDITIONS:
         raise UserError(f"--conditions is one of {', '.join(CONDITIONS)}, not {conditions!r}")
@@ -66,17 +63,12 @@ def generate(
     options = {
         "start": start,
         "steps": steps,
-        "plan": None if plan is None else Component.parse(plan),
-        "sampler": None if sampler is None else Component.parse(sampler),
-        "guidance": None if guidance is None else Component.parse(guidance),
+        "plan": plan,
+        "sampler": sampler,
+        "guidance": guidance,
         "seed": seed,
         **files,
     }
-
-    def warn(*plans: SamplingPlan) -> None:
-        for warning in dict.fromkeys(off_support_warning(made, pipeline.assembly.policy) for made in plans):
-            if warning:
-                console.print(f"warning: {warning}")
 
     def named(n: int) -> Path:
         return out if num == 1 else out.with_stem(f"{out.stem}-{n:03d}")
@@ -87,14 +79,11 @@ def generate(
                 pipeline, built, seconds, overlap=overlap, sample=n,
                 progress=lambda windows: track(windows, "windows", console=console), **options,
             )  # fmt: skip
-            if n == 0:
-                warn(*clip.plans)
             with clip_writer(named(n), clip.formats) as writer:
                 for piece in clip:
                     writer.write(piece)
             print(*writer.files, sep="\n")
         return
-    warn(pipeline.plan(built, options["plan"], steps))
     if conditions == "clip":
         console.print("warning: --conditions clip encodes what is to be generated too; given latents may have seen it")
     clips = pipeline.generate(

@@ -24,7 +24,7 @@ def plan(
     png: Annotated[Path | None, typer.Option(help="Also draw what is shown into this PNG file.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Show which level every cell has at every step of TASK, and what that costs; or the levels that --policy draws."""
+    """Show how the levels of TASK's cells fall step by step, and what that costs; or the levels that --policy draws."""
     import torch
 
     from mmseqdiff.assembly import build_modalities, build_policy, layout_of
@@ -33,7 +33,7 @@ def plan(
     from mmseqdiff.marginals import marginals
     from mmseqdiff.picture import draw_marginals, draw_plan, marginals_as_text, plan_as_text
     from mmseqdiff.pipeline import build_task, plan_task
-    from mmseqdiff.recipe import Component, load_recipe
+    from mmseqdiff.recipe import Component, built, load_recipe
     from mmseqdiff.support import off_support_warning
 
     if (task is None) == (policy is None):
@@ -49,17 +49,18 @@ def plan(
         if png is not None:
             draw_marginals(found, png)
         return
-    component = None if plan is None else Component.parse(plan)
-    made = plan_task(described, host, layout, schedule, build_task(host, task), component, steps)
+    made = plan_task(described, host, layout, schedule, build_task(host, task), plan, steps)
 
     evaluations = int(made.falls.sum()) * described.sampling.sampler.build(host, "sampler").evaluations
-    guide = described.sampling.guidance if guidance is None else Component.parse(guidance)
+    guide = built(host, "guidance", described.sampling.guidance if guidance is None else guidance)
     if guide is not None:
-        evaluations *= guide.build(host, "guidance").evaluations(layout, made.given)
+        evaluations *= guide.evaluations(layout, made.given)
     warning = off_support_warning(made, build_policy(described.policy, host, layout, schedule))
     if as_json:
         given = {name: row.tolist() for name, row in layout.split(made.given).items()}
-        print(json.dumps({"steps": made.steps, "evaluations": evaluations, "given": given, "warning": warning}))
+        levels = [{name: row.tolist() for name, row in layout.split(matrix).items()} for matrix in made.levels]
+        told = {"steps": made.steps, "evaluations": evaluations, "given": given, "levels": levels, "warning": warning}
+        print(json.dumps(told))
     else:
         print(plan_as_text(made))
         print(f"{made.steps} steps, {evaluations} network evaluations of one clip")

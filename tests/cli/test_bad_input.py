@@ -105,7 +105,7 @@ def test_numbers_that_are_none(made, command, tmp_path):
 def test_a_task_that_lacks_its_file_or_asks_too_much_of_it(made, command, tmp_path):
     clips, run = made
     clip, out = clips / "000000.mp4", tmp_path / "out.mp4"
-    refused(command("generate", "a2v", "--model", run, "--out", out), "audio", "--audio")
+    refused(command("generate", "a2v", "--model", run, "--out", out), "given audio", "--input audio=FILE")
     late = ("generate", "a2v", "--model", run, "--audio", clip, "--start", 1, "--out", out)
     refused(command(*late), "2.25", "2.125")
     every = ("generate", "video:0-3 audio:0-3", "--model", run, "--video", clip, "--audio", clip, "--out", out)

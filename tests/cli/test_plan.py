@@ -60,6 +60,16 @@ def test_a_plan_of_ones_own_from_a_file(shown, tmp_path):
     )  # fmt: skip
 
 
+def test_json_holds_the_matrix_of_every_step(shown):
+    found = json.loads(shown("continue", "--steps", "3", "--json")[1])
+    levels, given = found["levels"], found["given"]
+    assert len(levels) == 4
+    assert {name: len(row) for name, row in levels[0].items()} == {"video": 5, "audio": 106}
+    for name, cells in given.items():
+        assert [row == 0 for row in levels[0][name]] == cells
+        assert not any(levels[-1][name])
+
+
 def test_a_plan_that_is_not_there_or_does_not_fit_is_refused(shown):
     for plan, message in (
         ("pyramids", "did you mean 'pyramid'"),
