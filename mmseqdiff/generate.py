@@ -56,9 +56,14 @@ def generate(
         Latents ``(B, N_m, *grid, channels)``; given cells as they came, bit for bit.
 
     Raises:
-        ValueError: if the plan needs latents that ``given`` lacks, or has in another shape.
+        ValueError: if the plan is for another layout or number of levels than the denoiser's, or needs latents that ``given``
+            lacks, or has in another shape.
         PluginError: if the denoiser or the sampler returns latents of other modalities or shapes.
     """
+    if plan.layout != denoiser.layout or plan.num_levels != denoiser.schedule.num_levels:
+        raise ValueError(
+            f"the plan is for {plan.num_levels} levels of {plan.layout}, the denoiser for {denoiser.schedule.num_levels} of {denoiser.layout}"
+        )
     sampler = sampler.for_plan(plan)
     layout, device, forward = plan.layout, keys.device, ForwardProcess(denoiser.schedule, plan.layout)
     is_given, rows = plan.given.to(device), plan.levels.to(device)[:, None].expand(-1, len(keys), -1, -1)

@@ -168,3 +168,14 @@ def test_missing_and_wrong_latents_are_refused(given, message):
     plan = plan_of([[[4, 0], [4, 0]], [[0, 0], [0, 0]]], [[False, True], [False, False]])
     with pytest.raises(ValueError, match=message):
         generate(Recorder(LAYOUT), ToX0(), plan, KEYS, given=given)
+
+
+def test_a_plan_for_another_schedule_or_layout_is_refused():
+    """Beyond the schedule's levels it would extrapolate; below its T, noise would be taken for signal."""
+    nothing = torch.zeros_like(LAYOUT.valid)
+    plan = SamplingPlan(torch.tensor([[8.0], [0.0]])[..., None] * LAYOUT.valid, nothing, LAYOUT, 8)
+    with pytest.raises(ValueError, match="the plan is for 8 levels"):
+        generate(Recorder(LAYOUT), ToX0(), plan, KEYS)
+    other = Layout([Track("video", [0, 1, 3]), Track("audio", [0, 3], (), 3)])
+    with pytest.raises(ValueError, match="the denoiser for 8 of"):
+        generate(Recorder(other, Arc(8)), ToX0(), plan, KEYS)

@@ -167,8 +167,9 @@ class DenoisingObjective:
         buckets = torch.nn.functional.one_hot(bucket, BUCKETS) * cells[..., None]
         components = torch.nn.functional.one_hot(component, len(self.policy.components))
         masked = torch.where(cells, errors.detach(), 0)
-        counts = torch.einsum("bmnk,bc->mkc", buckets.float(), components.float())
-        sums = torch.einsum("bmn,bmnk,bc->mkc", masked, buckets.float(), components.float())
+        with torch.autocast(errors.device.type, enabled=False):  # in bfloat16 counts stand still from 256 on
+            counts = torch.einsum("bmnk,bc->mkc", buckets.float(), components.float())
+            sums = torch.einsum("bmn,bmnk,bc->mkc", masked.float(), buckets.float(), components.float())
         margins = [
             torch.cat([cube.sum((1, 2)), cube.sum(2).flatten(), cube.sum(1).flatten(), cube.flatten()])
             for cube in (sums, counts)
@@ -223,7 +224,7 @@ def conditional_loss(
     noise = normal_latents(layout, keys, "noise")
     source = z0 if z_given is None else z_given
     shown = {
-        name: torch.where(expand(cells[None].float(), z0[name]) > 0, source[name], z0[name])
+        name: torch.where(expand(cells[None], z0[name]), source[name], z0[name])
         for name, cells in layout.split(given).items()
     }
     z = ForwardProcess(denoiser.schedule, layout).corrupt(shown, noise, t)

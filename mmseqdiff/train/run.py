@@ -21,6 +21,7 @@ import attrs
 import torch
 
 from mmseqdiff.assembly import Assembly
+from mmseqdiff.data.files import replacing
 from mmseqdiff.device import usable_device
 from mmseqdiff.errors import CheckpointError, RecipeError, RunError
 from mmseqdiff.host import Host
@@ -124,10 +125,10 @@ def prepare_run(run: Path, recipe: Recipe, codecs: Path) -> None:
     try:
         for name in recipe.modalities:
             shutil.copytree(codecs / name, run / "codecs" / name, dirs_exist_ok=True, ignore=_not_weights)
-        file.with_suffix(".partial").write_text(recipe.to_toml(), encoding="utf-8")
-        file.with_suffix(".partial").replace(file)  # last: from now on the folder is a run
     except OSError as error:
         raise RunError(f"{run} cannot be written: {error}") from error
+    with replacing(file, RunError) as temporary:  # last: from now on the folder is a run
+        temporary.write_text(recipe.to_toml(), encoding="utf-8")
 
 
 def _not_weights(folder: str, names: list[str]) -> list[str]:
@@ -165,7 +166,8 @@ def load_run(run: Path, host: Host, device: torch.device | str = "cpu", *, path:
     checkpoint.load_into(assembly.backbone, checkpoint.load_group(path, "ema"), str(path))
     for module in (assembly.backbone, *(modality.codec for modality in assembly.modalities.values())):
         module.to(place).eval().requires_grad_(False)
-    return assembly
+    latents = {key: expected[key] for key in ("codecs", "statistics")}
+    return attrs.evolve(assembly, denoiser=attrs.evolve(assembly.denoiser, latents=latents))
 
 
 def write_calibration(run: Path, calibration: Mapping[str, Mapping[str, Any]]) -> Path:
@@ -178,10 +180,7 @@ def write_calibration(run: Path, calibration: Mapping[str, Mapping[str, Any]]) -
     path = checkpoint.newest(run / "checkpoints")
     if path is None:
         raise CheckpointError(f"{run} holds no checkpoint to keep a calibration with")
-    try:
-        checkpoint.write_json(path / CALIBRATION, calibration)
-    except OSError as error:
-        raise RunError(f"{path / CALIBRATION} cannot be written: {error.strerror or error}") from error
+    checkpoint.write_json(path / CALIBRATION, calibration)
     return path / CALIBRATION
 
 

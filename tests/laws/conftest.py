@@ -46,7 +46,7 @@ PARAMETERS = {
     ("plan", "repaint"): [
         {"steps": 4, "jump": 2, "resamples": 3},
         {"steps": 5, "jump": 1, "resamples": 2},
-        {"steps": 1},
+        {"steps": 1, "resamples": 1},
     ],
     ("plan", "matrix"): [{"rows": [1, 0.5, 0.25, 0], "top": 1}],
     ("codec", "magvit2"): [SMALL_VIDEO, {**SMALL_VIDEO, "temporal_downsample": [True, False, False]}],
@@ -54,11 +54,13 @@ PARAMETERS = {
     ("modality", "video"): [
         {"codec": {"name": "magvit2", **SMALL_VIDEO}, "frame_rate": 8, "height": 16, "width": 24},
     ],
-    ("modality", "audio"): [{"codec": {"name": "soundstream", **SMALL_AUDIO}, "sample_rate": 8000}],
+    ("modality", "audio"): [
+        {"codec": {"name": "soundstream", "sample_rate": 8000, **SMALL_AUDIO}, "sample_rate": 8000}
+    ],
     ("backbone", "avdit"): [{"layers": 1, "dimension": 16, "heads": 2}],
     ("guidance", "stabilise"): [
         {"level": 1.5},
-        {"level": 0.5, "given": True, "guidance": {"name": "cfg", "scale": 2.0}},
+        {"level": 1, "given": True, "guidance": {"name": "cfg", "scale": 2.0}},
     ],
     ("guidance", "cfg"): [
         {"scale": 1.0},

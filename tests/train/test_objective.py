@@ -189,6 +189,16 @@ def test_the_table_splits_the_loss_by_modality_level_and_component():
     assert (both.counts == 2 * table.counts).all()
 
 
+def test_the_table_counts_under_autocast_too():
+    """In bfloat16 a count of 300 is 300 and 301 is 300, too."""
+    objective = DenoisingObjective(denoiser(), fakes.HalfPolicy())
+    z0, keys = latents(301), step_keys(5, 0, range(301))
+    with torch.autocast("cpu", torch.bfloat16):
+        _, table = objective(z0, keys)
+    assert (table.sums.dtype, table.counts.dtype) == (torch.float32, torch.float32)
+    assert torch.equal(table.counts, objective(z0, keys)[1].counts)
+
+
 def test_conditional_loss_shows_the_given_cells_clean_and_measures_the_others():
     net = denoiser("v")
     ear = Listening(net.backbone)

@@ -6,8 +6,10 @@ Both see the same latents, levels, given cells and self-condition, so what is st
 the good model knows better. It needs no condition. A weak model is one of less training, or smaller.
 """
 
+from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import attrs
 import torch
@@ -21,6 +23,7 @@ from mmseqdiff.pipeline import find_model
 from mmseqdiff.protocols import Cells, Denoiser, Keys, Latents, Levels, NoiseSchedule
 from mmseqdiff.train import checkpoint
 from mmseqdiff.train.run import load_run
+from mmseqdiff.values import difference
 from mmseqdiff_guidance.compose import Composed
 
 __all__ = ["Autoguidance", "AutoguidedDenoiser"]
@@ -80,7 +83,7 @@ class AutoguidedDenoiser(WrappedDenoiser):
     """Eq. (1) with two denoisers.
 
     Raises:
-        ValueError: if their layouts or schedules differ.
+        ValueError: if their layouts, schedules or latents differ.
     """
 
     denoiser: Denoiser
@@ -94,6 +97,10 @@ class AutoguidedDenoiser(WrappedDenoiser):
             )
         if not _agree(self.weak.schedule, self.denoiser.schedule):
             raise ValueError("the weak model was trained with another noise schedule")
+        found, expected = _latents(self.weak), _latents(self.denoiser)
+        reason = None if None in (found, expected) else difference(found, expected)
+        if reason is not None:
+            raise ValueError(f"the weak model was trained on other latents: {reason}")
 
     def __call__(
         self, z: Latents, t: Levels, *, given: Cells, keys: Keys, self_condition: Latents | None = None
@@ -113,6 +120,13 @@ class AutoguidedDenoiser(WrappedDenoiser):
             raise UserError(f"autoguidance: the weak model predicts {weak.kind}, the other one {good.kind}")
         weight = torch.full((self.layout.M, self.layout.N), 1 - self.guidance.scale, dtype=torch.float64)
         return self.guidance.compose(good, [(weight, weak.value)])
+
+
+def _latents(denoiser: Denoiser) -> Mapping[str, Any] | None:
+    """What a network's latents mean, whatever wraps it."""
+    while isinstance(denoiser, WrappedDenoiser):
+        denoiser = denoiser.denoiser
+    return getattr(denoiser, "latents", None)
 
 
 def _shapes(layout: Layout) -> str:

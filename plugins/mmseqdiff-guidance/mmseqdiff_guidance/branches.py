@@ -99,12 +99,12 @@ class BranchGuidance(Composed):
         """The branches to evaluate for a task, on the host.
 
         Raises:
-            UserError: if the guidance names a modality that the layout does not have.
+            UserError: if the guidance names a modality that the layout does not have, or no stretch of the clip.
         """
         compared = self.interval != ALWAYS or self.rescale > 0
         try:
             branches = self.branches(layout, given)
-        except KeyError as error:
+        except (KeyError, ValueError) as error:
             raise UserError(f"the guidance does not fit the model: {error.args[0]}") from error
         return merged(branches, layout.valid & ~given, compared)
 
@@ -174,12 +174,12 @@ def stretch(layout: Layout, modalities: Sequence[str] | None, start: Fraction, s
 
     Raises:
         KeyError: if the layout has no such modality.
+        ValueError: if that is no stretch of the clip.
     """
     stop = max(track.edges[-1] for track in layout.tracks) if stop is None else stop
-    rows = {track.modality: torch.zeros(track.segments, dtype=torch.bool) for track in layout.tracks}
-    for name in layout.modalities if modalities is None else modalities:
-        rows[layout.track(name).modality] = layout.cells(name, start, stop)
-    return layout.stack(rows)
+    if not start < stop:
+        raise ValueError(f"there is nothing between {float(start):g} and {float(stop):g} s")
+    return layout.covered({name: [(start, stop)] for name in (layout.modalities if modalities is None else modalities)})
 
 
 def per_modality(layout: Layout, scale: float, scales: Mapping[str, float]) -> Float[Tensor, "modality segment"]:

@@ -11,7 +11,8 @@ The published code takes the gradient at z', applies it at the next level as (3)
 the last step, and means L (λ = 3); the papers print sigma (λ = 0.02, and divergence above, with the sum). Eq. 9 prints a
 norm where Eq. 11 and 12 print its square; here it is the square. The mean is over each example's own numbers, so that a
 sample does not depend on its batch. The noise that a stochastic step would add to y_c is left out: it would add noise to
-the correction, and nothing else. This is a baseline.
+the correction, and nothing else. Along a plan in which some cells finish before others, finished cells join the condition,
+but keep their self-condition: it still shows them clean. This is a baseline.
 """
 
 import attrs

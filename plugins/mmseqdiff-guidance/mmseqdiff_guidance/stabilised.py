@@ -26,14 +26,21 @@ class Stabilised(Guidance):
     """Shows finished cells at a small level.
 
     Attributes:
-        level: k; of 1000 levels 10 to 50 are in use.
+        level: k, a level and no share of T: of 1000 levels 10 to 50 are in use; 0 shows them as they are.
         given: whether given cells are shown so, too.
         guidance: another guidance, applied to what is shown.
     """
 
-    level: float = attrs.field(default=20.0, validator=attrs.validators.ge(0))
+    level: float = attrs.field(default=20.0)
     given: bool = False
     guidance: Guidance | None = None
+
+    @level.validator
+    def _is_a_level(self, attribute: attrs.Attribute, value: float) -> None:
+        if value != 0 and not value >= 1:
+            raise ValueError(
+                f"level counts levels of 1 … T, or is 0 for none; got {value:g}, which would change nothing to speak of"
+            )
 
     def evaluations(self, layout: Layout, given: Cells) -> int:
         """The other guidance's, or one."""
@@ -72,11 +79,12 @@ class StabilisedDenoiser(WrappedDenoiser):
         context = self.layout.valid.to(t.device) & (self.given | ~given)
         finished = (t == 0) & context
         level = self.level * finished.to(t.dtype)
+        noisy = level > 0
         noise = normal_latents(self.layout, keys, "stabilise", dtype=next(iter(z.values())).dtype)
         if self_condition is not None:
             self_condition = {
                 name: torch.where(expand(cells, z[name]), 0, self_condition[name])
-                for name, cells in self.layout.split(finished).items()
+                for name, cells in self.layout.split(noisy).items()
             }
         prediction = self.denoiser(
             ForwardProcess(self.schedule, self.layout).corrupt(z, noise, level),  # Eq. (1); exact where level is 0

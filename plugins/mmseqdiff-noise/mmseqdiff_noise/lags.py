@@ -23,15 +23,11 @@ from jaxtyping import Bool, Int
 from torch import Tensor
 
 from mmseqdiff.layout import Layout
+from mmseqdiff.values import exact
 
-__all__ = ["Blocks", "exact", "pyramid", "staggered", "trapezoid"]
+__all__ = ["Blocks", "pyramid", "staggered", "trapezoid"]
 
 Cells = Int[Tensor, "modality segment"]
-
-
-def exact(value: Fraction | float) -> Fraction:
-    """A number as it is written: 0.29 is 29 hundredths, so that 100 blocks of it are 29 rows."""
-    return Fraction(str(value))
 
 
 @attrs.frozen(eq=False)

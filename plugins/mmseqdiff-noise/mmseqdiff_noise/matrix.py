@@ -95,7 +95,7 @@ class Matrix(Plan):
         for r, row in enumerate(self.rows):
             for m, track in enumerate(layout.tracks):
                 made[r, m, : track.segments] = torch.tensor(_row(row, track, layout, r), dtype=torch.float64)
-        return made if self.top is None else made * (num_levels / self.top)
+        return made if self.top is None else made / self.top * num_levels  # in this order top becomes T exactly
 
     def __call__(self, layout: Layout, given: Bool[Tensor, "modality segment"], *, num_levels: int) -> SamplingPlan:
         """The plan.

@@ -21,6 +21,7 @@ from torch import Tensor
 from mmseqdiff.layout import Layout
 from mmseqdiff.plan import PlanError, SamplingPlan
 from mmseqdiff.protocols import Plan
+from mmseqdiff.values import exact
 from mmseqdiff_noise import lags
 from mmseqdiff_noise.lags import Blocks
 
@@ -236,7 +237,7 @@ class Cascade(LaggedPlan):
         """⌊u i⌋ + ⌊S (largest lead − own lead)⌋."""
         leads = [Fraction(0)] * layout.M
         for name, lead in self.leads.items():
-            leads[layout.row(name)] = lags.exact(lead)
+            leads[layout.row(name)] = exact(lead)
         delays = torch.tensor([int(self.steps * (max(leads) - lead)) for lead in leads])
         pyramid = lags.pyramid(Blocks.of(layout, given, self.block, self.reference), self.uncertainty)
         return pyramid + delays[:, None]

@@ -26,11 +26,20 @@ class RePaint(Plan):
         steps: S, the steps of the way down without jumps.
         jump: j, how many steps a jump goes back up, in one.
         resamples: r, how often each stretch of the way is gone; 1 is the full plan.
+
+    Raises:
+        ValueError: if no jump fits into the steps.
     """
 
     steps: int = attrs.field(default=250, validator=_positive)
     jump: int = attrs.field(default=10, validator=_positive)
     resamples: int = attrs.field(default=10, validator=_positive)
+
+    def __attrs_post_init__(self) -> None:
+        if self.resamples > 1 and self.jump >= self.steps:
+            raise ValueError(
+                f"a jump of {self.jump} steps does not fit into {self.steps} steps: nothing would be resampled"
+            )
 
     def remaining(self) -> list[int]:
         """K in every row."""

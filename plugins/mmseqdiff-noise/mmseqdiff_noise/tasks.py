@@ -15,6 +15,7 @@ from torch import Tensor
 
 from mmseqdiff.layout import Interval, Layout, merged
 from mmseqdiff.protocols import Task
+from mmseqdiff.values import exact
 
 __all__ = [
     "CrossModal",
@@ -47,8 +48,8 @@ class TimeRanges(Task):
         return layout.covered(self.known(layout))
 
 
-def _ranges(value: Mapping[str, Sequence[Sequence[Fraction | int]]]) -> dict[str, tuple[Interval, ...]]:
-    return {name: merged([(Fraction(a), Fraction(b)) for a, b in intervals]) for name, intervals in value.items()}
+def _ranges(value: Mapping[str, Sequence[Sequence[Fraction | float]]]) -> dict[str, tuple[Interval, ...]]:
+    return {name: merged([(exact(a), exact(b)) for a, b in intervals]) for name, intervals in value.items()}
 
 
 @attrs.frozen
@@ -150,8 +151,8 @@ class Outside(TimeRanges):
         ValueError: if nothing would be generated.
     """
 
-    start: Fraction
-    stop: Fraction | None = None
+    start: Fraction = attrs.field(converter=exact)
+    stop: Fraction | None = attrs.field(default=None, converter=attrs.converters.optional(exact))
     from_end: bool = False
 
     def known(self, layout: Layout) -> dict[str, tuple[Interval, ...]]:
@@ -167,7 +168,7 @@ class Outside(TimeRanges):
 
 
 def _seconds(time: Fraction, frame_rate: Fraction | None) -> Fraction:
-    return Fraction(time) if frame_rate is None else Fraction(time) / Fraction(frame_rate)
+    return exact(time) if frame_rate is None else exact(time) / exact(frame_rate)
 
 
 def continuation(length: Fraction = Fraction(5, 8), frame_rate: Fraction | None = None) -> Outside:

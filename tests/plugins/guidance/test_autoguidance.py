@@ -130,6 +130,11 @@ def test_a_checkpoint_of_a_run_is_the_weak_model(host, tmp_path):
         for name in z:
             expected = 3 * plain.value[name] - 2 * weak.value[name]
             torch.testing.assert_close(made.value[name], expected, rtol=1e-4, atol=1e-4)
+    meant = {key: describe(runs[0], hashes)[key] for key in ("codecs", "statistics")}
+    Autoguidance(str(tmp_path))(attrs.evolve(good, latents=meant))
+    meant["statistics"] = {**meant["statistics"], "video": {**meant["statistics"]["video"], "std": [2.0]}}
+    with pytest.raises(UserError, match=r"trained on other latents: statistics\.video\.std is"):
+        Autoguidance(str(tmp_path))(attrs.evolve(good, latents=meant))
     with pytest.raises(UserError, match="has no checkpoint of step 7"):
         Autoguidance(str(tmp_path), step=7)(good)
     with pytest.raises(UserError, match=r"autoguidance by .*: the weak model's layout is"):

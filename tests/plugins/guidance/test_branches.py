@@ -224,6 +224,12 @@ def test_parameters_that_mean_nothing_are_refused(host):
     ):
         with pytest.raises(PluginError, match=message):
             host.build("guidance", name, **parameters)
+    for guidance in (
+        FreeGuidance(start=Fraction(3, 2), stop=Fraction(1)),
+        HistoryGuidance((Window(1.0, stop=Fraction(0)),)),
+    ):
+        with pytest.raises(UserError, match="the guidance does not fit the model: there is nothing between"):
+            guidance(WORLD.denoiser(PURE))
     for guidance in (FreeGuidance(modalities=("touch",)), CrossModalGuidance(scales={"touch": 2.0})):
         with pytest.raises(UserError, match="the guidance does not fit the model: the layout has no modality 'touch'"):
             guidance(WORLD.denoiser(PURE))

@@ -35,7 +35,7 @@ class Recorder(Denoiser):
         return Prediction(value=value, kind="x0", z=z, t=t, schedule=self.schedule, layout=self.layout)
 
 
-@given(data=st.data(), layout=layouts(), keys=keys(), level=st.floats(0.1, 8), also_given=st.booleans())
+@given(data=st.data(), layout=layouts(), keys=keys(), level=st.floats(1, 8), also_given=st.booleans())
 def test_finished_cells_are_shown_with_the_noise_of_their_label(data, layout, keys, level, also_given):
     given = data.draw(given_cells(layout))
     t = torch.where(given, 0, data.draw(timesteps(layout, 8, dtype=torch.float64)))
@@ -126,3 +126,14 @@ def test_it_wraps_another_guidance_and_refuses_levels_that_are_not_there(host):
     assert recorder.shown[0][1].tolist() == [[[0, 2, 5]], [[8, 2, 5]]]
     with pytest.raises(ValueError, match="cannot be shown at level 20: levels end at T = 8"):
         Stabilised()(recorder)
+    with pytest.raises(ValueError, match="level counts levels"):
+        Stabilised(level=0.02)
+
+
+@pytest.mark.parametrize("level", [0, 2])
+def test_cells_that_are_shown_as_they_are_keep_their_self_condition(level):
+    recorder = Recorder(Layout([Track("video", [0, 1, 2, 3])]))
+    denoiser = Stabilised(level=level)(recorder)
+    z, t = {"video": torch.ones(1, 3, 1)}, torch.tensor([[[0.0, 0.0, 5.0]]])
+    denoiser(z, t, given=torch.tensor([[True, False, False]]), keys=random.example_keys(0, [0]), self_condition=z)
+    assert recorder.shown[0][4]["video"].flatten().tolist() == ([1, 1, 1] if level == 0 else [1, 0, 1])

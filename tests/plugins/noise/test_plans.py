@@ -269,7 +269,7 @@ def test_plans_along_blocks_of_time_are_on_the_support_of_policies_that_tie_them
 
 def test_repaints_jumps_are_those_of_its_paper():
     """The schedule of arXiv:2201.09865 App. B, Fig. 9, counted as there: from the last noisy step down to −1, clean."""
-    for steps, jump, resamples in ((6, 2, 3), (9, 3, 2), (5, 1, 2), (4, 7, 3), (6, 2, 1)):
+    for steps, jump, resamples in ((6, 2, 3), (9, 3, 2), (5, 1, 2), (8, 7, 3), (6, 2, 1)):
         jumps = dict.fromkeys(range(0, steps - jump, jump), resamples - 1)
         step, walked = steps, []
         while step >= 1:
@@ -322,6 +322,20 @@ def test_a_matrix_of_ones_own_in_every_form(tmp_path, host):
     (tmp_path / "plan.json").write_text(json.dumps(rows))
     built = host.build("plan", "matrix", file=str(tmp_path / "plan.json"))
     assert torch.equal(built(TWO, FREE, num_levels=8).levels, expected)
+
+
+@pytest.mark.parametrize("num_levels", [8, 1000])
+def test_any_number_may_stand_for_T(num_levels):
+    for top in range(1, 301):
+        assert Matrix([top, 0], top=top)(TWO, FREE, num_levels=num_levels).levels.max() == num_levels
+
+
+def test_a_jump_that_does_not_fit_is_refused():
+    """It would be the full plan without a word."""
+    for steps, jump in ((10, 10), (3, 4)):
+        with pytest.raises(ValueError, match=f"a jump of {jump} steps does not fit into {steps} steps"):
+            RePaint(steps, jump)
+    RePaint(10, 10, resamples=1)
 
 
 def test_a_matrix_serves_every_task():

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from mmseqdiff_noise.tasks import (
     CrossModal,
+    Outside,
     Ranges,
     a2v,
     continuation,
@@ -127,3 +128,11 @@ def test_text_that_is_no_range_is_refused_by_the_part(part):
 def test_what_is_no_task_is_refused(make, message):
     with pytest.raises((ValueError, KeyError), match=message):
         make()
+
+
+def test_seconds_are_as_they_are_written():
+    """0.3 is three tenths: in binary it is a little less, and the third frame of ten a second would not be known."""
+    layout = Layout([Track("video", uniform_edges(20, 10)), Track("audio", uniform_edges(100, 50))])
+    assert Outside(0.3).known(layout)["video"] == ((F(0), F(3, 10)),)
+    assert Outside(0.1, 0.7).known(layout)["audio"] == ((F(0), F(1, 10)), (F(7, 10), F(2)))
+    assert Ranges({"video": [(0.1, 0.3)]}).known(layout)["video"] == ((F(1, 10), F(3, 10)),)
