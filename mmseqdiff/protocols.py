@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Backbone", "Cells", "Codec", "Comparison", "Dataset", "Denoise", "Denoiser", "Guidance", "Keys", "Latents", "Levels",
-    "MediaFormat", "Memory", "Metric", "Noise", "NoiseSchedule", "Perceptual", "Plan", "Sampler", "State",
-    "StreamingCodec", "Task", "TimestepPolicy",
+    "MediaFormat", "Memory", "Metric", "Noise", "NoiseSchedule", "Perceptual", "Plan", "PretrainedCodec", "Sampler", "State",
+    "StreamingCodec", "Task", "TimestepPolicy", "TrainableCodec",
 ]  # fmt: skip
 
 Latents = Mapping[str, Tensor]
@@ -321,6 +321,40 @@ class StreamingCodec(Codec, Protocol):
 
 
 @runtime_checkable
+class TrainableCodec(Codec, Protocol):
+    """A codec that ``mmseqdiff train-codec`` trains. It may have more methods, and what it has is used:
+
+        image_codec() -> nn.Module and inflate_from(module)     a cheaper codec of single frames, itself with a
+            ``training_loss``, trained first; then this codec takes its weights (arXiv:2310.05737 §3.2)
+        reconstruction_quality(signal, reconstruction) -> dict[str, Tensor]     named numbers per clip, such as decibels;
+            without it the mean squared error is reported
+        adversary(shape) -> nn.Module     an untrained network that learns to tell signals of this shape, ``(time, …)``, from
+            reconstructions; ``training_loss`` then takes it as ``adversary=`` from some step on, and has terms for both.
+            Those of the adversary itself are named ``adversary/…`` and reach its weights alone, all others the codec's alone.
+
+    ``training_loss`` may also take ``perceptual=``, a :class:`Perceptual`.
+    """
+
+    def training_loss(self, signal: Float[Tensor, "batch time ..."], keys: Keys) -> dict[str, Tensor]:
+        """The terms, weighted: their sum is what is minimised.
+
+        Args:
+            signal: a batch of clips.
+            keys: one per clip; all random numbers follow from them.
+        """
+        ...
+
+
+@runtime_checkable
+class PretrainedCodec(Codec, Protocol):
+    """A codec that comes with another library's weights. When it is built, its parameter ``model`` says where they lie."""
+
+    def save_configuration(self, folder: Path) -> None:
+        """Writes ``config.json`` there: with its weights beside it, the codec can be built again with ``model=folder``."""
+        ...
+
+
+@runtime_checkable
 class Perceptual(Protocol):
     """What a signal shows, as a fixed network sees it: an ``nn.Module`` with trained weights.
 
@@ -340,6 +374,10 @@ class MediaFormat(Protocol):
     A signal is a float32 tensor ``(time, …)``: video ``(frames, height, width, 3)`` in [0, 1], audio ``(samples,)`` in
     [−1, 1], anything discrete ``(steps, symbols)``: one-hot, and all zero where nothing is known. A format of something
     discrete may have ``symbols``, a tuple of their names, for whoever shows them.
+
+    ``path`` is a media file, one whose suffix is in :data:`mmseqdiff.data.clips.MEDIA_SUFFIXES`: data sets are found by these.
+    What has no stream in it is read from a file beside it, with a suffix of the format's own; what is generated is written
+    to ``OUT.<modality>``, so a modality had best be named as that suffix.
     """
 
     stream: str | None
@@ -350,6 +388,10 @@ class MediaFormat(Protocol):
     def shape(self, seconds: Fraction) -> tuple[int, ...]:
         """The shape of a signal that long."""
         ...
+
+    def files(self, path: Path) -> tuple[Path, ...]:
+        """The files that the signal of ``path`` is read from: once one of them changes, what was made of it is of no use."""
+        return (path,)
 
     def read(self, path: Path, start: Fraction, seconds: Fraction) -> Float[Tensor, "time ..."]:
         """The signal of ``[start, start + seconds)`` of a file, in this format whatever the file's own.

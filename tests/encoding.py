@@ -13,11 +13,12 @@ from mmseqdiff.data.store import LatentStore
 from mmseqdiff.errors import MediaError
 from mmseqdiff.layout import Layout, Track, uniform_edges
 from mmseqdiff.modality import Modality
+from mmseqdiff.protocols import MediaFormat
 
 SECONDS = Fraction(1)
 
 
-class Numbers:
+class Numbers(MediaFormat):
     """A format whose files are JSON: how long they are, and from where on they cannot be read."""
 
     rate = Fraction(4)

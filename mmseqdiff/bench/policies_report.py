@@ -9,7 +9,6 @@ import attrs
 from rich.table import Table
 
 from mmseqdiff.bench.samples import SampleErrors
-from mmseqdiff.errors import RunError
 from mmseqdiff.train.checkpoint import write_json
 
 __all__ = ["Excess", "Report", "relative_excess"]
@@ -63,11 +62,7 @@ class Report:
 
     def write(self, path: Path) -> None:
         """Writes JSON. Raises RunError if it cannot."""
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            write_json(path, self.to_dict())
-        except OSError as error:
-            raise RunError(f"{path} cannot be written: {error.strerror or error}") from error
+        write_json(path, self.to_dict())
 
     def tables(self) -> list[Table]:
         """For the terminal."""

@@ -23,7 +23,7 @@ def encode(
     stride: Annotated[
         str | None, typer.Option(help="Seconds from one clip's start to the next; the clip's length if not given.")
     ] = None,
-    batch_size: Annotated[int, typer.Option(help="Clips encoded at once.")] = 8,
+    batch_size: Annotated[int, typer.Option(min=1, help="Clips encoded at once.")] = 8,
     device: Annotated[str, typer.Option(help="Where to encode: cpu, cuda …")] = "cpu",
     engine: Annotated[
         str, typer.Option(help="Whose workers encode: those of this machine (local) or of Ray (ray).")

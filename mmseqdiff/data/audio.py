@@ -15,6 +15,7 @@ from torch import Tensor
 from mmseqdiff.data.media import write_clip
 from mmseqdiff.data.stream import SLACK, MediaStream, open_stream
 from mmseqdiff.layout import Interval
+from mmseqdiff.protocols import MediaFormat
 
 __all__ = ["AudioFormat"]
 
@@ -25,7 +26,7 @@ _WARM_UP = Fraction(1, 4)
 
 
 @attrs.frozen
-class AudioFormat:
+class AudioFormat(MediaFormat):
     """Mono sound ``(samples,)`` in [−1, 1].
 
     Attributes:

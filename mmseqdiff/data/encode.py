@@ -16,7 +16,7 @@ from mmseqdiff.data.clips import Clip, ClipSampler, media_files
 from mmseqdiff.data.store import LatentStore
 from mmseqdiff.data.stream import in_seconds
 from mmseqdiff.data.workers import Crew, Here
-from mmseqdiff.errors import MediaError, RunError, StoreError
+from mmseqdiff.errors import MediaError, RunError, StoreError, UserError
 from mmseqdiff.layout import Interval
 from mmseqdiff.modality import Modality
 from mmseqdiff.progress import progress_bars
@@ -87,7 +87,10 @@ def encode_folder(
         MediaError: if the folder has no media file.
         StoreError: if the disk is full, a codec gives latents that do not fit, or a file that is in the store has changed.
         RunError: if a worker dies; what is encoded is kept.
+        UserError: if the batch size is not positive.
     """
+    if batch_size < 1:
+        raise UserError(f"clips are encoded one at a time or more, not {batch_size}")
     folder = Path(folder)
     paths, before = media_files(folder), len(store)
     sampler = ClipSampler(seconds, seconds if stride is None else stride, seed)
@@ -100,13 +103,10 @@ def encode_folder(
         stored, plan, left_out, sizes = _by_file(store.clips()), {}, {}, {}
         for path in paths:
             file = path.relative_to(folder).as_posix()
-            sizes[file] = path.stat().st_size
+            sizes[file] = _size(path, modalities)
             try:
-                if file in store.done:
-                    _refuse_another(path, sizes[file], store.sizes.get(file), store)
-                    plan[file] = stored[file]
-                else:
-                    plan[file] = _clips(path, file, modalities, sampler)
+                _refuse_another(path, sizes[file], store.sizes.get(file), store)
+                plan[file] = stored[file] if file in store.done else _clips(path, file, modalities, sampler)
             except MediaError as error:
                 left_out[file] = str(error)
             bars.advance(looking)
@@ -128,12 +128,18 @@ def encode_folder(
     return EncodeReport(len(paths), len(store) - before, len(store), dict(store.left_out))
 
 
+def _size(path: Path, modalities: Mapping[str, Modality]) -> int:
+    """Bytes of a media file, and of what the modalities read beside it."""
+    files = {path}.union(*(modality.format.files(path) for modality in modalities.values()))
+    return sum(file.stat().st_size for file in files if file.is_file())
+
+
 def _refuse_another(path: Path, size: int, before: int | None, store: LatentStore) -> None:
     """Raises StoreError if a file is not the one that is in the store under its name."""
     if before not in (None, size):
         raise StoreError(
-            f"{store.folder} holds another {path.name}: it had {before} bytes when it was encoded, {path} has {size}; encode "
-            "into another folder, or delete this one and encode again"
+            f"{store.folder} holds another {path.name}: it had {before} bytes when it was encoded, {path} has {size} (with what is "
+            "read beside it); encode into another folder, or delete this one and encode again"
         )
 
 
@@ -284,6 +290,6 @@ class _Pending:
         latents = (
             {name: torch.cat([part[name] for _, part in batches]) for name in self.store.codecs} if batches else {}
         )
-        sizes = {file: self.sizes[file] for file in set(done) - self.store.done}
+        sizes = {file: self.sizes[file] for file in {*coming, *done}}
         self.store.commit(clips, latents, done=done, left_out=self.left_out, sizes=sizes)
         self.remaining = remaining

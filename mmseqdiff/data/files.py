@@ -8,13 +8,11 @@ from pathlib import Path
 
 import filelock
 
-from mmseqdiff.errors import UserError
-
 __all__ = ["only_writer", "replacing"]
 
 
 @contextmanager
-def only_writer(folder: Path, error: type[UserError]) -> Iterator[None]:
+def only_writer(folder: Path, error: type[Exception]) -> Iterator[None]:
     """Within the block no other process writes to a folder that it enters in this way.
 
     Args:
@@ -36,7 +34,7 @@ def only_writer(folder: Path, error: type[UserError]) -> Iterator[None]:
 
 
 @contextmanager
-def replacing(path: Path, error: type[UserError]) -> Iterator[Path]:
+def replacing(path: Path, error: type[Exception]) -> Iterator[Path]:
     """A temporary name beside ``path`` that becomes ``path`` if the block ends well, and is removed if not.
 
     Args:

@@ -40,7 +40,7 @@ class StoreIndex:
         shards: the files that count, in the order of their rows.
         moments: modality → moments of all its raw latents.
         done: files of which every clip is in the store.
-        sizes: file → its bytes when it was done, as far as known.
+        sizes: file → its bytes, of files with clips in the store that were not left out, as far as known.
         left_out: file → why it, or the rest of it, is not in the store.
     """
 
@@ -62,10 +62,11 @@ class StoreIndex:
     def with_files(
         self, done: Iterable[str], left_out: Mapping[str, str], sizes: Mapping[str, int] | None = None
     ) -> "StoreIndex":
-        """More files are done, or left out; a file that is done is no longer left out."""
+        """More files are done, or left out; one that is done is no longer left out, one that is left out may be mended."""
         all_done = self.done | frozenset(done)
         reasons = {file: why for file, why in {**self.left_out, **left_out}.items() if file not in all_done}
-        return attrs.evolve(self, done=all_done, left_out=reasons, sizes={**self.sizes, **(sizes or {})})
+        known = {file: size for file, size in {**self.sizes, **(sizes or {})}.items() if file not in reasons}
+        return attrs.evolve(self, done=all_done, left_out=reasons, sizes=known)
 
     def with_shard(self, shard: Shard, moments: Mapping[str, Moments]) -> "StoreIndex":
         """One more shard, with the moments of its latents."""

@@ -153,7 +153,7 @@ class LatentStore:
 
     @property
     def sizes(self) -> dict[str, int]:
-        """File → its bytes when it was done, as far as known."""
+        """File → its bytes when its clips were encoded, as far as known."""
         return dict(self._index.sizes)
 
     def _forget_missing(self) -> None:
@@ -163,7 +163,10 @@ class LatentStore:
         if there == old.shards:
             return
         self._index = attrs.evolve(old, shards=there)
-        index, first = StoreIndex(old.layout, old.codecs, old.dtype, old.recipe, left_out=old.left_out), 0
+        index, first = (
+            StoreIndex(old.layout, old.codecs, old.dtype, old.recipe, left_out=old.left_out, sizes=old.sizes),
+            0,
+        )
         for shard in there:
             latents = self.batch(range(first, first + shard.clips))
             index = index.with_shard(shard, {name: Moments.of(values) for name, values in latents.items()})
@@ -216,7 +219,7 @@ class LatentStore:
             latents: modality → raw latents ``(clips, N_m, *grid, channels)``.
             done: files that are now complete; a reason for having been left out is forgotten.
             left_out: file → why.
-            sizes: file → its bytes, of files that are now complete.
+            sizes: file → its bytes, of files that these clips are from.
 
         Raises:
             StoreError: if the latents do not fit the layout or are not finite, or the disk is full.

@@ -17,12 +17,16 @@ from torch import Tensor
 from mmseqdiff.data.media import FILTER, write_clip
 from mmseqdiff.data.stream import SLACK, open_stream
 from mmseqdiff.layout import Interval
+from mmseqdiff.protocols import MediaFormat
 
 __all__ = ["VideoFormat"]
 
+ROUNDING = Fraction(1, 1000)
+"""Seconds. Containers round time stamps, durations and edit lists to milliseconds, Matroska each of them."""
+
 
 @attrs.frozen
-class VideoFormat:
+class VideoFormat(MediaFormat):
     """RGB video ``(frames, height, width, 3)`` in [0, 1].
 
     Attributes:
@@ -50,9 +54,10 @@ class VideoFormat:
         return math.floor(seconds * self.rate), self.height, self.width, 3
 
     def duration(self, path: Path) -> Fraction:
-        """Where the video of a file ends, in seconds from the file's start."""
+        """Where the video of a file ends, in seconds from the file's start; a millisecond makes no frame less."""
         with open_stream(path, "video") as stream:
-            return stream.measure()
+            stop = stream.measure()
+        return max(stop, math.floor((stop + ROUNDING) * self.rate) / self.rate)
 
     def read(self, path: Path, start: Fraction, seconds: Fraction) -> Float[Tensor, "time height width 3"]:
         """The frames shown at ``start + n / rate``, cropped in the centre to the aspect and resized.

@@ -14,7 +14,7 @@ import signal
 import socket
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import AbstractContextManager, contextmanager
@@ -107,7 +107,7 @@ class Ray:
         """See :class:`Crew`.
 
         Raises:
-            UserError: if Ray is not installed or its cluster does not answer.
+            UserError: if Ray is not installed, or its cluster does not answer or is too small.
         """
         try:
             import ray
@@ -117,7 +117,7 @@ class Ray:
         if not joined:
             self._join(ray)
         try:
-            count = self.count or int(ray.cluster_resources().get("GPU" if self.gpus else "CPU", 1))
+            count = self._count(ray.cluster_resources())
             actor, given = ray.remote(num_cpus=1, num_gpus=self.gpus)(_Actor), ray.put(_packed(work))
             turns = cycle([actor.remote(given) for _ in range(count)])
 
@@ -132,6 +132,17 @@ class Ray:
         finally:
             if not joined:
                 ray.shutdown()
+
+    def _count(self, resources: Mapping[str, float]) -> int:
+        """How many workers; Ray itself would wait for ever, without a word, for more than can be placed."""
+        kind = "GPU" if self.gpus else "CPU"
+        there, each = int(resources.get(kind, 0)), max(self.gpus, 1)
+        count = self.count or there // each
+        if not 0 < count * each <= there:
+            raise UserError(
+                f"the Ray cluster has {kind}s: {there}; {max(count, 1)} workers need {max(count, 1) * each}"
+            )
+        return count
 
     def _join(self, ray: Any) -> None:
         address = self.address or os.environ.get("RAY_ADDRESS")

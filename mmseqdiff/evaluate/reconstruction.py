@@ -20,7 +20,7 @@ from torch import Tensor
 
 from mmseqdiff.data.media import write_clip
 from mmseqdiff.device import usable_device
-from mmseqdiff.errors import CheckpointError, MediaError, UserError
+from mmseqdiff.errors import CheckpointError, MediaError
 from mmseqdiff.evaluate.samples import checked
 from mmseqdiff.host import Host
 from mmseqdiff.modality import Modality
@@ -83,10 +83,8 @@ def reconstruct(
 
     Raises:
         MediaError: if the file cannot give it, or what there is of it is too short for the codec.
-        UserError: if torchmetrics is not installed.
     """
     format, codec = modality.format, modality.codec
-    _torchmetrics()  # before the work, not after it
     length = _fitting(modality, format.shape(min(seconds, format.duration(path) - start))[0], path)
     signal = format.read(path, start, length / format.rate)
     with torch.no_grad():
@@ -113,12 +111,9 @@ def _fitting(modality: Modality, longest: int, path: Path) -> int:
 def measure(
     format: MediaFormat, signal: Float[Tensor, "time ..."], reconstruction: Float[Tensor, "time ..."]
 ) -> dict[str, float]:
-    """Eq. (1) and (2) of video, Eq. (3) of sound; nothing of a signal that is neither.
+    """Eq. (1) and (2) of video, Eq. (3) of sound; nothing of a signal that is neither."""
+    from torchmetrics.functional import audio, image  # slow to import
 
-    Raises:
-        UserError: if torchmetrics is not installed.
-    """
-    image, audio = _torchmetrics()
     if format.stream == "video":
         pictures = reconstruction.movedim(-1, 1), signal.movedim(-1, 1)
         return {
@@ -160,19 +155,9 @@ def judge(
             f"{kind}/{value}": number
             for kind, metric in metrics.items()
             if (values := metric(comparison))
-            for value, number in checked(metric, values).items()
+            for value, number in checked(metric, values, file).items()
         }
     return found
-
-
-def _torchmetrics():
-    try:
-        from torchmetrics.functional import audio, image
-    except ImportError as error:
-        raise UserError(
-            f"reconstructions are measured with torchmetrics, which cannot be imported ({error}): pip install torchmetrics"
-        ) from error
-    return image, audio
 
 
 def files_beside(path: Path) -> tuple[Path, Path]:

@@ -9,7 +9,6 @@ import attrs
 from rich.console import Group
 from rich.table import Table
 
-from mmseqdiff.errors import RunError
 from mmseqdiff.evaluate.conditional import ConditionalLoss
 from mmseqdiff.evaluate.paired import PairedTest
 from mmseqdiff.train.checkpoint import write_json
@@ -50,11 +49,7 @@ class Report:
 
     def write(self, path: Path) -> None:
         """Writes JSON. Raises RunError if it cannot."""
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            write_json(path, self.to_dict())
-        except OSError as error:
-            raise RunError(f"{path} cannot be written: {error.strerror or error}") from error
+        write_json(path, self.to_dict())
 
     def tables(self) -> Group:
         """For the terminal."""

@@ -1,6 +1,7 @@
 """The evaluation of a model on a folder of held-out media files."""
 
 import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -124,10 +125,18 @@ def _protocol(
             "steps": {name: plan.steps for name, plan in plans.items()},
             "plan": _describe(sampling.plan),
             "sampler": _describe(sampling.sampler),
+            "calibration": _hash(pipeline.calibration.get(sampling.sampler.name)),
             "guidance": None if sampling.guidance is None else _describe(sampling.guidance),
         },
         "another's": "the next clip's, cyclically",
     }
+
+
+def _hash(values: Mapping[str, Any] | None) -> str | None:
+    """SHA-256 of plain values; None where there are none."""
+    return (
+        None if values is None else hashlib.sha256(json.dumps(values, sort_keys=True, default=str).encode()).hexdigest()
+    )
 
 
 def _describe(component: Component) -> dict[str, Any]:

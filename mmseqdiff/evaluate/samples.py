@@ -7,6 +7,7 @@ given if the cell that holds its middle is given.
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from fractions import Fraction
+from pathlib import Path
 
 import torch
 from jaxtyping import Bool
@@ -101,7 +102,10 @@ def measure_samples(
         others = [
             comparison.beside(comparisons[(n + 1) % len(comparisons)]) for n, comparison in enumerate(comparisons)
         ]
-        own, other = ([checked(metric, metric(comparison)) for comparison in each] for each in (comparisons, others))
+        own, other = (
+            [checked(metric, metric(comparison), comparison.file) for comparison in each]
+            for each in (comparisons, others)
+        )
         results[name] = {
             value: PairedTest([row[value] for row in own], [row[value] for row in other], better)
             for value, better in metric.better.items()
@@ -109,12 +113,15 @@ def measure_samples(
     return results
 
 
-def checked(metric: Metric, values: dict[str, float]) -> dict[str, float]:
-    """What a metric returned.
+def checked(metric: Metric, values: dict[str, float], file: Path) -> dict[str, float]:
+    """What a metric returned for the clip of a file.
 
     Raises:
-        PluginError: if these are other values than it declares.
+        PluginError: if these are other values than it declares, or not finite.
     """
     if values.keys() != metric.better.keys():
         raise PluginError(f"{origin(metric)} returned {sorted(values)}, expected {sorted(metric.better)}")
+    for name, value in values.items():
+        if not math.isfinite(value):
+            raise PluginError(f"{origin(metric)} returned {name} = {value} for {file}, expected a finite number")
     return values

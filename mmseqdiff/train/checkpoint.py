@@ -23,6 +23,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from mmseqdiff.data.files import replacing
 from mmseqdiff.errors import CheckpointError, RecipeError, RunError
 from mmseqdiff.recipe import CodecTraining, Recipe, completed
 from mmseqdiff.values import difference
@@ -54,16 +55,15 @@ def codec_hash(codec: nn.Module) -> str:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Writes a JSON file, lists of numbers on one line, under a temporary name and then renames it."""
-    partial = path.with_name(f"{_PARTIAL}{path.name}")
-    try:
-        # A string of JSON has no line break in it, so none is changed.
-        text = re.sub(r"\[\n[\d\s,.e+-]*\]", lambda numbers: " ".join(numbers[0].split()), json.dumps(value, indent=1))
-        partial.write_text(f"{text}\n", encoding="utf-8")
-        _sync(partial)
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+    """Writes a JSON file, lists of numbers on one line.
+
+    Raises:
+        RunError: if it cannot be written.
+    """
+    # A string of JSON has no line break in it, so none is changed.
+    text = re.sub(r"\[\n[\d\s,.e+-]*\]", lambda numbers: " ".join(numbers[0].split()), json.dumps(value, indent=1))
+    with replacing(path, RunError) as temporary:
+        temporary.write_text(f"{text}\n", encoding="utf-8")
 
 
 def save(
@@ -124,21 +124,10 @@ def _write_group(path: Path, group: Group) -> dict[str, Any]:
         name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
         for name, tensor in sorted(group.items())
     }
-    partial = path.with_name(f"{_PARTIAL}{path.name}")
-    try:
-        save_file(tensors, partial)
-        _sync(partial)
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with replacing(path, RunError) as temporary:
+        save_file(tensors, temporary)
     shapes = {name: list(tensor.shape) for name, tensor in tensors.items()}
     return {"bytes": path.stat().st_size, "sha256": _file_hash(path), "tensors": shapes}
-
-
-def _sync(path: Path) -> None:
-    """Waits until the file is on the disk."""
-    with path.open("rb") as file:
-        os.fsync(file.fileno())
 
 
 def _file_hash(path: Path) -> str:

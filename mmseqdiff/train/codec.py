@@ -1,23 +1,11 @@
-"""Training one modality's codec from a folder of media files.
-
-A codec that can be trained has ``training_loss(signal, keys) -> dict[str, Tensor]``: named terms whose sum is
-minimised. More methods are optional:
-
-    image_codec() -> nn.Module and inflate_from(module)     a cheaper codec of single frames, itself with a
-        ``training_loss``, trained first; then this codec takes its weights (arXiv:2310.05737 §3.2)
-    reconstruction_quality(signal, reconstruction) -> dict[str, Tensor]     named numbers per clip, such as decibels;
-        without it the mean squared error is reported
-    adversary(shape) -> nn.Module     an untrained network that learns to tell signals of this shape, ``(time, …)``, from
-        reconstructions; ``training_loss`` then takes it as ``adversary=`` from some step on, and has terms for both. Those
-        of the adversary itself are named ``adversary/…`` and reach its weights alone, all others the codec's alone.
-
-``training_loss`` of a codec of pictures may also take ``perceptual=``, a :class:`mmseqdiff.protocols.Perceptual`.
+"""Training one modality's codec, a :class:`mmseqdiff.protocols.TrainableCodec`, from a folder of media files.
 
 The folder gets what :mod:`mmseqdiff.train.codec_folder` describes, and beside it what resuming needs: ``checkpoints/``,
 ``image/`` and ``signals/``.
 """
 
 import inspect
+import os
 from functools import partial
 from pathlib import Path
 
@@ -28,9 +16,10 @@ from rich.progress import track
 from torch import Tensor, nn
 
 from mmseqdiff.device import usable_device
-from mmseqdiff.errors import PluginError, RecipeError
+from mmseqdiff.errors import PluginError, RecipeError, UserError
 from mmseqdiff.host import Host
 from mmseqdiff.modality import Modality
+from mmseqdiff.protocols import TrainableCodec
 from mmseqdiff.recipe import CodecTraining, Recipe
 from mmseqdiff.train.checkpoint import codec_hash
 from mmseqdiff.train.codec_folder import load_codec, save_codec
@@ -77,19 +66,27 @@ def train_codec(
         MediaError: if there is nothing to train on.
         CheckpointError: if ``out`` holds another training, or ``start_from`` no codec of these shapes.
         RunError: if a number is not finite or a file cannot be written.
-        UserError: if the device cannot be used here.
+        UserError: if the device cannot be used here, or several processes were started.
     """
     console = console or Console()
     if modality not in recipe.modalities:
         raise RecipeError(
             f"recipe {recipe.name!r} has no modality {modality!r}; {closest(modality, list(recipe.modalities))}"
         )
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise UserError("codecs train in one process: start train-codec without torchrun, one modality on each device")
     training = recipe.codec_training.get(modality, CodecTraining())
     place = usable_device(device)
     torch.manual_seed(training.seed)
     built: Modality = recipe.modalities[modality].build(host, "modality")
     codec, length = built.codec.to(place), built.format.shape(training.seconds or recipe.seconds)[0]
-    _check(codec, training, length, recipe, start_from)
+    _check(codec, training, recipe, start_from)
+    try:
+        codec.track(modality, built.format.shape(training.seconds or recipe.seconds), built.format.rate)
+    except ValueError as error:
+        raise RecipeError(
+            f"recipe {recipe.name!r}: the {modality} codec takes no such clips (codec_training.seconds, or parameters of the modality): {error}"
+        ) from error
     known_by = None if start_from is None else load_codec(codec, start_from)
     frozen = [codec.get_submodule(name).requires_grad_(False) for name in training.frozen]
 
@@ -159,8 +156,8 @@ def _latents(codec: nn.Module, signals: Signals, length: int) -> list[Tensor]:
     return [codec.encode(signals.clips([(file, 0)], length).to(device)) for file in range(min(16, len(signals.files)))]
 
 
-def _check(codec: nn.Module, training: CodecTraining, length: int, recipe: Recipe, start_from: Path | None) -> None:
-    if not hasattr(codec, "training_loss"):
+def _check(codec: nn.Module, training: CodecTraining, recipe: Recipe, start_from: Path | None) -> None:
+    if not isinstance(codec, TrainableCodec):
         raise RecipeError(
             f"recipe {recipe.name!r}: {type(codec).__name__} has no training_loss, so it cannot be trained"
         )
@@ -202,10 +199,6 @@ def _check(codec: nn.Module, training: CodecTraining, length: int, recipe: Recip
         raise RecipeError(
             f"recipe {recipe.name!r}: with {', '.join(training.frozen)} frozen the codec has nothing to train"
         )
-    try:
-        codec.segments(length)
-    except ValueError as error:
-        raise RecipeError(f"recipe {recipe.name!r}: codec_training.seconds: {error}") from error
 
 
 def _perceptual(training: CodecTraining, host: Host, console: Console) -> nn.Module | None:

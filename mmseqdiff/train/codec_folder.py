@@ -3,11 +3,10 @@
 A codec whose decoder alone was trained on makes the same latents as the one that it started from. Its manifest then says so by
 that one's hash, ``latents``, which is what stores and runs know a codec by.
 
-A *pretrained* codec comes with weights of another library's: it has a parameter ``model``, where they lie, and
-``save_configuration(folder)``, which writes ``config.json`` there, so that with its weights beside it the codec can be built
-again from that folder.
+That of a :class:`mmseqdiff.protocols.PretrainedCodec` has ``config.json``, too.
 """
 
+import filecmp
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,7 +14,9 @@ from typing import Any
 
 from torch import nn
 
+from mmseqdiff.data.files import replacing
 from mmseqdiff.errors import CheckpointError, RunError
+from mmseqdiff.protocols import PretrainedCodec
 from mmseqdiff.train import checkpoint
 from mmseqdiff.train.checkpoint import codec_hash
 
@@ -31,7 +32,7 @@ def save_codec(codec: nn.Module, folder: Path, description: Mapping[str, Any]) -
     Raises:
         RunError: if they cannot be written.
     """
-    if hasattr(codec, "save_configuration"):
+    if isinstance(codec, PretrainedCodec):
         try:
             folder.mkdir(parents=True, exist_ok=True)
             codec.save_configuration(folder)
@@ -55,13 +56,13 @@ def keep_codec(codec: nn.Module, folder: Path | None, out: Path, modality: str) 
     if folder is None or not (folder / "manifest.json").is_file():
         save_codec(codec, out, {"modality": modality})
         return
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        for file in FILES:
-            if (folder / file).is_file() and (folder / file).resolve() != (out / file).resolve():
-                shutil.copyfile(folder / file, out / file)
-    except OSError as error:
-        raise RunError(f"{out} cannot be written: {error}") from error
+    for file in FILES:
+        if not (folder / file).is_file() or (
+            (out / file).is_file() and filecmp.cmp(folder / file, out / file, shallow=False)
+        ):
+            continue
+        with replacing(out / file, RunError) as temporary:
+            shutil.copyfile(folder / file, temporary)
 
 
 def load_codec(codec: nn.Module, folder: Path) -> str:
@@ -73,7 +74,7 @@ def load_codec(codec: nn.Module, folder: Path) -> str:
     Raises:
         CheckpointError: if the folder holds no codec, or one that is truncated, changed, or of another shape.
     """
-    if hasattr(codec, "save_configuration") and not (folder / "manifest.json").is_file():
+    if isinstance(codec, PretrainedCodec) and not (folder / "manifest.json").is_file():
         return codec_hash(codec)
     expected = checkpoint.read_manifest(folder).get("hash")
     checkpoint.load_into(codec, checkpoint.load_group(folder, "codec"), str(folder))

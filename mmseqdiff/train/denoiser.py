@@ -23,7 +23,7 @@ from mmseqdiff.train.latents import encoded_with
 from mmseqdiff.train.loop import Trainer
 from mmseqdiff.train.objective import DenoisingObjective, conditional_loss, step_keys
 from mmseqdiff.train.optimisation import Optimisation
-from mmseqdiff.train.parallel import join_world
+from mmseqdiff.train.parallel import World, join_world
 from mmseqdiff.train.run import describe, load_codecs, prepare_run, saved_statistics, with_statistics
 from mmseqdiff.train.table import Table
 
@@ -116,13 +116,16 @@ def train_denoiser(
         return attrs.evolve(assembly, backbone=average, denoiser=attrs.evolve(assembly.denoiser, backbone=average))
 
     def validate(step: int, average: nn.Module) -> dict[str, float]:
-        scalars = _validate(averaged(average), measured, training.batch_size // training.accumulate)
+        scalars = _validate(averaged(average), measured, training.batch_size // training.accumulate, world)
+        if world.rank:
+            return scalars
         text = ", ".join(f"{name.removeprefix('validation/')} {value:.4f}" for name, value in scalars.items())
         console.print(f"step {step}, validation: {text}", soft_wrap=True, highlight=False)
         return scalars
 
     def generate(step: int, average: nn.Module) -> dict[str, float]:
-        sample(step, averaged(average), out / "samples" / f"{step:08d}")
+        if world.rank == 0:
+            sample(step, averaged(average), out / "samples" / f"{step:08d}")
         return {}
 
     actions = []
@@ -204,11 +207,13 @@ def usual_tasks(host: Host, layout: Layout) -> dict[str, Task]:
     return tasks
 
 
-def _validate(assembly: Assembly, clips: Mapping[str, Tensor], batch_size: int) -> dict[str, float]:
-    """The loss on generated cells by task and modality, a mean over clips and :data:`LEVELS`."""
+def _validate(assembly: Assembly, clips: Mapping[str, Tensor], batch_size: int, world: World) -> dict[str, float]:
+    """The loss on generated cells by task and modality, a mean over clips and :data:`LEVELS`; each process has some clips."""
     layout, denoiser = assembly.layout, assembly.denoiser
     first = next(iter(clips.values()))
-    keys = random.fold(random.example_keys(0, range(len(first)), str(first.device)), "validation")
+    mine = slice(world.rank, None, world.size)
+    keys = random.fold(random.example_keys(0, range(len(first)), str(first.device)), "validation")[mine]
+    clips = {name: z[mine] for name, z in clips.items()}
     scalars = {}
     for name, task in usual_tasks(assembly.host, layout).items():
         given = task.given(layout)
@@ -217,8 +222,10 @@ def _validate(assembly: Assembly, clips: Mapping[str, Tensor], batch_size: int) 
             for level in (share * denoiser.schedule.num_levels for share in LEVELS)
             for part in (slice(start, start + batch_size) for start in range(0, len(keys), batch_size))
         ]
-        means = torch.cat(losses).mean(0).tolist()
-        for modality, mean, row in zip(layout.modalities, means, layout.valid & ~given):
+        total = torch.cat(losses).sum(0) if losses else first.new_zeros(layout.M)
+        world.sum([total])
+        means = total / (len(first) * len(LEVELS))
+        for modality, mean, row in zip(layout.modalities, means.tolist(), layout.valid & ~given):
             if row.any():
                 scalars[f"validation/{name}/{modality}"] = mean
     return scalars

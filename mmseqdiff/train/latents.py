@@ -13,6 +13,7 @@ from mmseqdiff.data.store import LatentStore
 from mmseqdiff.data.workers import Crew
 from mmseqdiff.errors import StoreError, UserError
 from mmseqdiff.host import Host
+from mmseqdiff.protocols import PretrainedCodec
 from mmseqdiff.recipe import Recipe
 from mmseqdiff.train.checkpoint import codec_hash
 from mmseqdiff.train.codec_folder import keep_codec, load_codec
@@ -72,7 +73,7 @@ def encode_to_store(
     modalities = build_modalities(recipe, host, codecs)
     layout = layout_of(recipe, modalities)
     for name, modality in modalities.items():
-        by_itself = hasattr(modality.codec, "save_configuration") or not modality.codec.state_dict()
+        by_itself = isinstance(modality.codec, PretrainedCodec) or not modality.codec.state_dict()
         if name not in codecs and not by_itself:
             raise StoreError(
                 f"no codec was named for {name!r}: pass --codec {name}=FOLDER, as `mmseqdiff train-codec` made it"

@@ -31,6 +31,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from torch import Tensor, nn
 
 from mmseqdiff import random
+from mmseqdiff.data.files import only_writer
 from mmseqdiff.errors import RecipeError, RunError
 from mmseqdiff.train import checkpoint
 from mmseqdiff.train.ema import Average
@@ -87,7 +88,7 @@ class Trainer:
         folder: gets ``checkpoints/`` and ``tensorboard/``.
         description: what the weights mean; kept in every manifest, and compared when the run is resumed.
         describe_batch: names the examples of a step, for the message when a number is not finite.
-        actions: ``(period, action)``: what to do every so many steps.
+        actions: ``(period, action)``: what to do every so many steps, in every process: they may share the work.
         console: where progress goes.
         world: the processes that share the work.
         listener: who is told of steps and checkpoints.
@@ -121,6 +122,10 @@ class Trainer:
             raise RecipeError(
                 f"batch_size {plan.batch_size} cannot be shared evenly by {self.world.size} processes with "
                 f"{plan.accumulate} micro-batches each"
+            )
+        if self.adversary is not None and self.world.size > 1:
+            raise RecipeError(
+                "a module with an adversary is trained in one process: what the two keep of a batch is not shared"
             )
         self.average = Average(self.module, plan.ema_decay)
         groups = [self.module] if self.adversary is None else [self.module, self.adversary]
@@ -192,6 +197,7 @@ class Trainer:
         with ExitStack() as stack:
             writer = None
             if leads:
+                stack.enter_context(only_writer(self.folder, RunError))
                 writer = SummaryWriter(str(self.folder / "tensorboard"), purge_step=self.step + 1)
                 stack.callback(writer.close)
             progress, interrupted = stack.enter_context(self._progress()), stack.enter_context(_interruptions())
@@ -215,7 +221,7 @@ class Trainer:
                     if on_checkpoint is not None:
                         on_checkpoint(run=self.folder, step=self.step, checkpoint=path)
                 for period, action in self.actions:
-                    if leads and self.step % period == 0:
+                    if self.step % period == 0:
                         _write(writer, action(self.step, self.average.module), self.step)
                 if stop:
                     break

@@ -58,7 +58,7 @@ def side_by_side(
     """
     pair = [part.detach().float().cpu() for part in (signal, reconstruction)]
     if format.stream == "video":
-        shown = torch.linspace(0, len(signal) - 1, min(FRAMES, len(signal))).long()
+        shown = torch.linspace(0, len(reconstruction) - 1, min(FRAMES, len(reconstruction))).long()
         return Picture(torch.cat([torch.cat(list(part[shown]), dim=1) for part in pair]))
     if format.stream == "audio":
         pause = torch.zeros(int(PAUSE * format.rate))

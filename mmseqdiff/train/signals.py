@@ -23,6 +23,7 @@ from torch import Tensor
 
 from mmseqdiff import random
 from mmseqdiff.data.clips import media_files
+from mmseqdiff.data.files import only_writer
 from mmseqdiff.errors import MediaError, RunError
 from mmseqdiff.protocols import MediaFormat
 from mmseqdiff.train.checkpoint import write_json
@@ -76,12 +77,13 @@ class Signals:
         source = {
             "format": repr(format),
             "shortest": shortest,
-            "files": [[str(path.relative_to(media)), path.stat().st_size, path.stat().st_mtime_ns] for path in paths],
+            "files": [[str(path.relative_to(media)), *_states(path, format)] for path in paths],
         }
         index = _read_index(cache, format)
         if index is None or index["source"] != source:
             try:
-                index = _decode(paths, media, format, cache, shortest, source, progress)
+                with only_writer(cache, RunError):
+                    index = _decode(paths, media, format, cache, shortest, source, progress)
             except OSError as error:
                 raise RunError(f"decoded signals could not be written to {cache}: {error}") from error
         if not index["files"]:
@@ -111,6 +113,12 @@ class Signals:
         begins = np.concatenate([[0], np.cumsum(self.lengths)])
         cut = [self.data[begins[file] + offset :][:length].astype(np.float32) for file, offset in places]
         return torch.from_numpy(np.stack(cut))
+
+
+def _states(path: Path, format: MediaFormat) -> list[list[int]]:
+    """Sizes and times of the files that a signal is read from."""
+    states = [file.stat() for file in format.files(path) if file.is_file()]
+    return [[state.st_size, state.st_mtime_ns] for state in states]
 
 
 def _shape(index: Mapping[str, Any], format: MediaFormat) -> tuple[int, ...]:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from encoding import SECONDS, content, make_folder, run
+from encoding import SECONDS, Numbers, content, make_folder, run
 
 from mmseqdiff.data import encode, files, store, workers
 from mmseqdiff.data.audio import AudioFormat
@@ -16,7 +16,7 @@ from mmseqdiff.data.clips import Clip
 from mmseqdiff.data.encode import encode_folder
 from mmseqdiff.data.store import LatentStore
 from mmseqdiff.data.video import VideoFormat
-from mmseqdiff.errors import StoreError
+from mmseqdiff.errors import StoreError, UserError
 from mmseqdiff.layout import Layout, Track, uniform_edges
 from mmseqdiff.modality import Modality
 
@@ -196,3 +196,46 @@ def test_real_files_with_a_bad_one_among_them(make, tmp_path):
     batch = latents.batch([0, 1, 2])
     assert torch.allclose(batch["video"][0, 4:], batch["video"][1, :4], atol=1e-3)
     assert torch.allclose(batch["audio"][0, 50:], batch["audio"][1, :50], atol=1e-2)
+
+
+def test_a_half_encoded_film_that_is_replaced_is_refused(tmp_path, monkeypatch):
+    """Else rows of two films would lie in the store under one name."""
+    media = make_folder(tmp_path / "media", a={"seconds": 6})
+    commit = LatentStore.commit
+
+    def and_stop(self, *args, **options):
+        commit(self, *args, **options)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(LatentStore, "commit", and_stop)
+    with pytest.raises(KeyboardInterrupt):
+        run(media, tmp_path / "store", shard_size=1)
+    monkeypatch.undo()
+    (media / "a.mp4").write_text(json.dumps({"seconds": 60}))
+    with pytest.raises(StoreError, match=r"holds another a\.mp4"):
+        run(media, tmp_path / "store")
+
+
+def test_a_lost_shard_does_not_make_the_store_forget_which_films_it_has(folder, tmp_path):
+    _, latents = run(folder, tmp_path / "store")
+    next(latents.folder.glob("*.arrow")).unlink()
+    (folder / "d.mp4").write_text(json.dumps({"seconds": 40}))
+    with pytest.raises(StoreError, match=r"holds another d\.mp4"):
+        run(folder, tmp_path / "store")
+
+
+def test_another_file_beside_is_another_film(tmp_path, monkeypatch):
+    media = make_folder(tmp_path / "media", a={"seconds": 3})
+    (media / "a.beside").write_text("1")
+    monkeypatch.setattr(Numbers, "files", lambda self, path: (path, path.with_suffix(".beside")))
+    run(media, tmp_path / "store")
+    run(media, tmp_path / "store")
+    (media / "a.beside").write_text("22")
+    with pytest.raises(StoreError, match=r"holds another a\.mp4"):
+        run(media, tmp_path / "store")
+
+
+@pytest.mark.parametrize("size", [0, -1])
+def test_a_batch_holds_a_clip(folder, tmp_path, size):
+    with pytest.raises(UserError, match="one at a time or more"):
+        run(folder, tmp_path / "store", batch_size=size)

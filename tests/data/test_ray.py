@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import tiny
 import torch
-from encoding import Deadly, Together, content, files_of, make_folder, run
+from encoding import Deadly, Together, content, files_of, make_folder, run, squared
 
 from mmseqdiff import cli
 from mmseqdiff.assembly import build_modalities
@@ -54,6 +54,12 @@ def test_an_actor_that_dies_takes_nothing_along(folder, tmp_path):
 def test_what_an_actor_raises_is_raised(tmp_path):
     with pytest.raises(ZeroDivisionError, match="^division by zero$"), Ray(1).at((1).__truediv__) as divide:
         list(divide([1, 0]))
+
+
+@pytest.mark.parametrize("crew", [Ray(1, gpus=1), Ray(gpus=1), Ray(3)])
+def test_a_cluster_that_is_too_small_is_not_waited_for(crew):
+    with pytest.raises(UserError, match=r"the Ray cluster has [CG]PUs: [02]; [13] workers need"), crew.at(squared):
+        pass
 
 
 def test_a_cluster_that_does_not_answer_is_named(monkeypatch):

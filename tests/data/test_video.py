@@ -133,3 +133,14 @@ def test_fill_takes_the_nearest_known_frame_and_forgets_the_rest(known, count):
         else:
             assert value - 1 in seen
             assert abs(value - 1 - n) == min(abs(other - n) for other in seen)
+
+
+@pytest.mark.parametrize("rate", ["10", "12", "24", "30", "30000/1001", "60"])
+@pytest.mark.parametrize("suffix", [".mkv", ".mp4"])
+@pytest.mark.parametrize("count", [1, 17, 25, 40])
+def test_a_file_holds_as_many_frames_as_were_written(tmp_path, rate, suffix, count):
+    """Matroska rounds time stamps to milliseconds, and says nothing of the whole."""
+    form, path = VideoFormat(Fraction(rate), 16, 16), tmp_path / f"clip{suffix}"
+    form.write(path, torch.rand(count, 16, 16, 3))
+    assert form.shape(form.duration(path))[0] == count
+    assert len(form.read(path, Fraction(0), count / form.rate)) == count

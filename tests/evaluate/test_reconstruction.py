@@ -34,12 +34,6 @@ COMPONENTS = {
 }
 
 
-@pytest.fixture(autouse=True)
-def _torchmetrics(request):
-    if "without" not in request.node.name:
-        pytest.importorskip("torchmetrics")
-
-
 def pictures(frames=3, seed=0):
     return torch.rand(frames, 16, 24, 3, generator=torch.Generator().manual_seed(seed))
 
@@ -249,11 +243,3 @@ def test_what_cannot_be_done_is_said(codecs, clip, tmp_path, monkeypatch, capsys
     code, output = run(monkeypatch, capsys, clip, tmp_path / "out.mkv", *words)
     assert code == 2
     assert message in output.err
-
-
-def test_without_torchmetrics_it_says_what_to_install(codecs, clip, tmp_path, monkeypatch, capsys):
-    monkeypatch.setitem(sys.modules, "torchmetrics.functional", None)
-    code, output = run(monkeypatch, capsys, clip, tmp_path / "out.mkv", "--codec", codecs[0])
-    assert code == 2
-    assert "pip install torchmetrics" in output.err
-    assert not (tmp_path / "out.mkv").exists()

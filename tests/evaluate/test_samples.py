@@ -1,6 +1,7 @@
 """What is measured of generated clips, and what is not."""
 
 from fractions import Fraction
+from pathlib import Path
 from types import MappingProxyType
 
 import attrs
@@ -10,11 +11,13 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mmseqdiff.errors import PluginError
 from mmseqdiff.evaluate.clips import read_folder
 from mmseqdiff.evaluate.run import conditional_tasks
-from mmseqdiff.evaluate.samples import fitting_metrics, generate_comparisons, given_part, measure_samples
+from mmseqdiff.evaluate.samples import checked, fitting_metrics, generate_comparisons, given_part, measure_samples
 from mmseqdiff.layout import Track
 from mmseqdiff.pipeline import build_task, load
+from mmseqdiff.protocols import Metric
 
 
 @pytest.fixture(scope="module")
@@ -87,3 +90,15 @@ def test_the_baseline_is_the_next_clips_truth(pipeline, clips):
     real = [clip.signals["video"].mean().item() for clip in clips]
     assert test.own == pytest.approx([abs(a - b) for a, b in zip(generated, real)], abs=1e-5)
     assert test.other == pytest.approx([abs(a - b) for a, b in zip(generated, real[1:] + real[:1])], abs=1e-5)
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf")])
+def test_a_number_that_is_none_is_said_with_its_metric_and_file(number):
+    class Broken(Metric):
+        better = MappingProxyType({"error": "lower"})
+
+        def __call__(self, comparison):
+            return {"error": number}
+
+    with pytest.raises(PluginError, match=r"Broken returned error = \w+ for clip\.mp4, expected a finite number"):
+        checked(Broken(), Broken()(None), Path("clip.mp4"))

@@ -75,7 +75,7 @@ def changed(name: str, old: str = "", new: str = "") -> types.ModuleType:
 def tiny_audio_codec():
     from mmseqdiff_soundstream.codec import SoundStream
 
-    return SoundStream(**TINY_AUDIO)
+    return SoundStream(sample_rate=4000, **TINY_AUDIO)
 
 
 POLICIES, TASKS, PLANS = f"{NOISE}.policies", f"{NOISE}.tasks", f"{NOISE}.plans"
@@ -163,6 +163,9 @@ MUTANTS = [
     Mutant("a codec that looks ahead", "codec", "test_causal_codecs_do_not_look_ahead", AUDIO,
            "return self.encoder(self.crop(signal)[:, None]).transpose(1, 2)",
            "return self.encoder(self.crop(signal).flip(1)[:, None]).transpose(1, 2)", "SoundStream", TINY_AUDIO),
+    Mutant("a loss that follows from no key", "codec", "test_the_training_loss_follows_from_the_keys", VIDEO,
+           'random.normal(keys, "latent_noise", latents.shape[1:], latents.dtype)', "torch.randn_like(latents)", "Magvit2",
+           {**TINY_VIDEO, "latent_noise": 0.5}),
     Mutant("a codec with another track than latents", "codec", "test_the_track_lies_on_the_signal", VIDEO,
            "Fraction(1 + self.stride * n)", "Fraction(1 + self.stride * (n + 1))", "Magvit2", TINY_VIDEO),
     Mutant("hidden sound that is heard", "modality", "test_what_is_hidden_changes_no_bit", "mmseqdiff.data.audio",

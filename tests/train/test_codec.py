@@ -1,6 +1,8 @@
+import errno
 import io
 import json
 import os
+import shutil
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
@@ -15,14 +17,16 @@ from rich.console import Console
 from torch import nn
 
 from mmseqdiff.data.audio import AudioFormat
+from mmseqdiff.data.files import only_writer
 from mmseqdiff.data.video import VideoFormat
-from mmseqdiff.errors import CheckpointError, MediaError, PluginError, RecipeError
+from mmseqdiff.errors import CheckpointError, MediaError, PluginError, RecipeError, RunError, UserError
 from mmseqdiff.recipe import CodecTraining, Component
+from mmseqdiff.testing.tiny import tiny_recipe
 from mmseqdiff.train import checkpoint
 from mmseqdiff.train import signals as signals_module
 from mmseqdiff.train.checkpoint import codec_hash
 from mmseqdiff.train.codec import train_codec
-from mmseqdiff.train.codec_folder import latents_hash, load_codec, save_codec
+from mmseqdiff.train.codec_folder import keep_codec, latents_hash, load_codec, save_codec
 from mmseqdiff.train.show import side_by_side
 from mmseqdiff.train.signals import Signals
 
@@ -87,6 +91,25 @@ def test_signals_are_decoded_once_until_a_file_changes(media, tmp_path, monkeypa
     assert len(reads) == 78
     with pytest.raises(MediaError, match="no file in .* can be used"):
         Signals.load(media, fakes.LineFormat(), tmp_path / "cache", shortest=60)
+
+
+def test_signals_are_decoded_again_when_a_file_beside_changes(media, tmp_path):
+    class Beside(fakes.LineFormat):
+        def files(self, path):
+            return (path.with_suffix(".beside"),)
+
+        def read(self, path, *rest):
+            return super().read(*self.files(path), *rest)
+
+        def duration(self, path):
+            return super().duration(*self.files(path))
+
+    for path in media.glob("*.txt"):
+        path.with_suffix(".beside").write_text("1\n" * 8)
+    first = Signals.load(media, Beside(), tmp_path / "cache", shortest=6)
+    assert (first.data == 1).all()
+    (media / "03.beside").write_text("2\n" * 8)
+    assert (Signals.load(media, Beside(), tmp_path / "cache", shortest=6).data == 2).sum() == 8
 
 
 @pytest.mark.parametrize("damage", ["missing", "short"])
@@ -290,6 +313,12 @@ def test_a_resumed_duel_equals_an_unbroken_one_for_both_networks(media, tmp_path
     )
 
 
+def test_of_a_reconstruction_that_is_cropped_as_much_is_shown_as_there_is():
+    form = VideoFormat(8, 2, 2)
+    shown = side_by_side(form, torch.rand(9, 2, 2, 3), torch.rand(8, 2, 2, 3))
+    assert shown.pixels.shape == side_by_side(form, torch.rand(8, 2, 2, 3), torch.rand(8, 2, 2, 3)).pixels.shape
+
+
 def test_without_an_adversary_nothing_of_one_is_saved_and_before_its_step_it_changes_no_bit(media, tmp_path):
     for name, begin in (("alone", None), ("late", 30), ("early", 0)):
         assert train(recipe(adversarial_from=begin), media, tmp_path / name)
@@ -336,7 +365,7 @@ def test_reconstructions_are_logged_as_pictures_and_sounds():
 @pytest.mark.parametrize(
     ("training", "message"),
     [
-        ({"seconds": Fraction(3, 2)}, "codec_training.seconds: this codec takes even lengths, not 3"),
+        ({"seconds": Fraction(3, 2)}, r"codec_training.seconds, .*: this codec takes even lengths, not 3"),
         ({"image_steps": 30}, "image_steps 30 must be fewer than steps 30"),
         ({"frozen": ("encoder",)}, "name its folder by --start-from"),
         ({"frozen": ("encoder",), "image_steps": 3}, "is not inflated"),
@@ -348,6 +377,24 @@ def test_a_recipe_that_cannot_be_trained_is_refused(media, tmp_path, training, m
     with pytest.raises(RecipeError, match=message):
         train(recipe(**training), media, tmp_path / "codec")
     assert not (tmp_path / "codec").exists()
+
+
+def test_pictures_that_do_not_fit_are_refused_before_anything_is_decoded(host, tmp_path, monkeypatch):
+    monkeypatch.setattr(Signals, "load", lambda *_, **__: pytest.fail("files are decoded"))
+    odd = tiny_recipe(host, "modalities.video.height=20")
+    with pytest.raises(RecipeError, match="takes no such clips .* pictures of 20 x"):
+        train_codec(odd, host, "video", tmp_path, tmp_path / "codec")
+
+
+def test_a_codec_is_trained_by_one_process_at_a_time(media, tmp_path, monkeypatch):
+    with (
+        only_writer(tmp_path / "codec", RunError),
+        pytest.raises(RunError, match="is being written by another process"),
+    ):
+        train(recipe(), media, tmp_path / "codec")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(UserError, match="start train-codec without torchrun"):
+        train(recipe(), media, tmp_path / "codec")
 
 
 def test_parts_that_cannot_be_frozen_are_named(media, tmp_path):
@@ -368,6 +415,24 @@ def test_an_unknown_modality_and_another_training_are_refused(media, tmp_path):
         CheckpointError, match="another codec training: codec_training.learning_rate is 0.01, expected 0.1"
     ):
         train(recipe(learning_rate=0.1), media, tmp_path / "codec")
+
+
+def test_a_disk_that_is_full_spoils_no_codec_that_is_there(tmp_path, monkeypatch):
+    torch.manual_seed(0)
+    first, other = fakes.PairCodec(), fakes.PairCodec()
+    for name, codec in (("first", first), ("other", other)):
+        save_codec(codec, tmp_path / name, {})
+    keep_codec(first, tmp_path / "first", tmp_path / "store", "sound")
+
+    def half(source, target):
+        Path(target).write_bytes(Path(source).read_bytes()[:20])
+        raise OSError(errno.ENOSPC, "no space left")
+
+    monkeypatch.setattr(shutil, "copyfile", half)
+    keep_codec(first, tmp_path / "first", tmp_path / "store", "sound")  # what is there already is not written again
+    with pytest.raises(RunError, match="the disk is full"):
+        keep_codec(other, tmp_path / "other", tmp_path / "store", "sound")
+    assert load_codec(fakes.PairCodec(), tmp_path / "store") == codec_hash(first)
 
 
 def test_a_codec_with_another_hash_is_refused(tmp_path):

@@ -15,6 +15,7 @@ from mmseqdiff.errors import CheckpointError, RecipeError, RunError
 from mmseqdiff.train import checkpoint
 from mmseqdiff.train.loop import Trainer
 from mmseqdiff.train.optimisation import Optimisation, computes_bfloat16
+from mmseqdiff.train.parallel import World
 from mmseqdiff.train.table import Table
 
 PLAN = Optimisation(
@@ -185,6 +186,9 @@ def test_another_description_and_uneven_batches_are_refused(tmp_path):
         trainer(tmp_path, description={"recipe": {"name": "b"}}).run()
     with pytest.raises(RecipeError, match="batch_size 6 cannot be shared"):
         trainer(tmp_path, attrs.evolve(PLAN, accumulate=4))
+    two = attrs.evolve(duel(tmp_path), world=World(0, 1))
+    with pytest.raises(RecipeError, match="an adversary is trained in one process"):
+        attrs.evolve(two, world=World(0, 2))
 
 
 def test_actions_see_the_average_and_scalars_are_written(tmp_path):

@@ -1,5 +1,6 @@
 """The laws of codecs."""
 
+import copy
 from collections.abc import Sequence
 from fractions import Fraction
 from functools import cached_property
@@ -11,7 +12,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from mmseqdiff.layout import Track
-from mmseqdiff.protocols import Codec, StreamingCodec
+from mmseqdiff.protocols import Codec, StreamingCodec, TrainableCodec
+from mmseqdiff.random import example_keys
 from mmseqdiff.testing.contracts.contract import Contract, bits, law, not_applicable
 from mmseqdiff.testing.strategies import chunks, signals
 from mmseqdiff.testing.streaming import check_streaming
@@ -22,7 +24,7 @@ ANY = {"data": st.data()}
 
 
 class CodecContract(Contract):
-    """The laws of a :class:`~mmseqdiff.protocols.Codec`, untrained and without gradients.
+    """The laws of a :class:`~mmseqdiff.protocols.Codec`, untrained.
 
     A codec that says ``causal = True`` is held to it: a latent follows from no frame after the end of its segment, and a
     frame from no latent after its own.
@@ -165,6 +167,28 @@ class CodecContract(Contract):
         first, other = self.plugin.segment_lengths
         whole = signal[:, : first + other * (track.segments - 1)]
         check_streaming(self.plugin, whole, data.draw(chunks(track.segments)), tolerance=1e-5)
+
+    @law(9, cost=4, **ANY)
+    def test_the_training_loss_follows_from_the_keys(self, data: Any) -> None:
+        """The terms of a codec that can be trained are finite numbers that follow from its keys and reach its weights."""
+        if not isinstance(self.plugin, TrainableCodec):
+            raise not_applicable("the codec cannot be trained")
+        signal, _ = self._draw(data)
+        before, keys, losses = signal.clone(), example_keys(data.draw(st.integers(0, 2**31)), range(len(signal))), []
+        for _ in range(2):
+            codec = copy.deepcopy(self.plugin).train()  # what it learns in the forward pass is not its own
+            with torch.enable_grad():
+                terms = codec.training_loss(signal, keys)
+                losses.append(sum(terms.values()))
+            wrong = [name for name, term in terms.items() if term.ndim or not term.isfinite()]
+            assert not wrong, f"these terms of training_loss are no finite numbers: {wrong}"
+            assert losses[-1].requires_grad, "no term of training_loss has a gradient"
+            losses[-1].backward()
+            gradients = [weight.grad for weight in codec.parameters() if weight.grad is not None]
+            assert all(gradient.isfinite().all() for gradient in gradients), "a weight's gradient is not finite"
+            assert any(gradient.any() for gradient in gradients), "training_loss moves no weight"
+        assert torch.equal(*losses), "with the same keys training_loss is not the same"
+        assert torch.equal(signal, before), "training_loss changed the signal that was passed in"
 
     @law(12, cost=2, **ANY)
     def test_causal_codecs_do_not_look_ahead(self, data: Any) -> None:

@@ -149,6 +149,23 @@ class ModalityContract(Contract):
             f"{len(found)} frames or samples, with no MediaError"
         )
 
+    @law(11, cost=2, **ANY)
+    def test_its_files_are_all_that_it_reads(self, data: Any) -> None:
+        """Without the files that it names nothing is read, so that whoever watches them sees every change of a signal."""
+        form, signal = self.plugin.format, self._signals(data, 1)[0]
+        with tempfile.TemporaryDirectory() as folder:
+            path = self._written(folder, signal)
+            for file in (path, path.with_suffix(".mp4")):  # of a media file, what lies beside it may be read
+                named = form.files(file)
+                for each in named:
+                    Path(each).unlink(missing_ok=True)
+                try:
+                    form.read(file, Fraction(0), len(signal) / form.rate)
+                except MediaError:
+                    self._written(folder, signal)
+                    continue
+                raise AssertionError(f"{file.name} is still read without {[Path(each).name for each in named]}")
+
     def _written(self, folder: str, signal: Float[Tensor, "time ..."]) -> Path:
         """A file that the format made of a signal."""
         path = Path(folder) / ("clip" + STREAM_SUFFIX.get(self.plugin.format.stream, self.suffix))

@@ -94,7 +94,9 @@ class VideoClips(ABC):
         if not chosen:
             raise MediaError(f"no file of {self.source} belongs to the chosen part of the set")
         _refuse_twins(chosen)
-        cut = self._claim(folder, chosen)
+        cut = dict.fromkeys(chosen) | self._claim(folder, chosen)
+        self._note(folder, cut)  # before there are clips that nobody answers for
+        sizes = {name: file.stat().st_size for name, file in chosen.items() if file.is_file()}
         crew, written = Here() if self.workers == 1 else Processes(self.workers), []
         try:
             with (
@@ -102,10 +104,10 @@ class VideoClips(ABC):
                 crew.at(_Cutter(folder, self.formats, self.sampler, self.suffix)) as cutter,
             ):
                 bar = progress.add_task(str(self.source), total=len(chosen))
-                for (name, file), (clips, fault) in zip(chosen.items(), cutter(chosen.items())):
+                for name, (clips, fault) in zip(chosen, cutter(chosen.items())):
                     written += clips
                     if fault is None:
-                        cut[name] = file.stat().st_size
+                        cut[name] = sizes[name]
                     else:
                         progress.console.print(f"left out: {fault}", soft_wrap=True, highlight=False, markup=False)
                     progress.advance(bar)
@@ -119,8 +121,8 @@ class VideoClips(ABC):
         values = attrs.asdict(self, filter=lambda field, _: field.name not in places | {"workers"})
         return json.loads(json.dumps({"dataset": type(self).__name__.lower(), **values}, default=str))
 
-    def _claim(self, folder: Path, chosen: Mapping[str, Path]) -> dict[str, int]:
-        """Notes in the folder what its clips are, or compares: name → bytes of the files that were cut already.
+    def _claim(self, folder: Path, chosen: Mapping[str, Path]) -> dict[str, int | None]:
+        """Compares with what the folder's clips are: name → bytes of the files that were cut, None if not to their end.
 
         Files may be added to a set, but those whose clips are there have to be the same, and chosen still.
         """
@@ -132,17 +134,19 @@ class VideoClips(ABC):
                 reason = difference(found, self._description())
             except (ValueError, AttributeError):
                 reason = f"{_DESCRIPTION} is damaged"
+        cut = {
+            name: size for name, size in cut.items() if size is not None or _clip(folder, name, 0, self.suffix).exists()
+        }
         for name, size in cut.items():
             if name not in chosen:
                 reason = reason or f"it has clips of {name}, which is not chosen now"
-            elif chosen[name].is_file() and chosen[name].stat().st_size != size:
+            elif size is not None and chosen[name].is_file() and chosen[name].stat().st_size != size:
                 reason = reason or f"{name} had {size} bytes and has {chosen[name].stat().st_size} now"
         if reason is not None:
             raise MediaError(f"{folder} holds clips of another set: {reason}; use another folder, or empty this one")
-        self._note(folder, cut)
         return cut
 
-    def _note(self, folder: Path, cut: Mapping[str, int]) -> None:
+    def _note(self, folder: Path, cut: Mapping[str, int | None]) -> None:
         with replacing(folder / _DESCRIPTION, MediaError) as temporary:
             temporary.write_text(json.dumps({**self._description(), "files": dict(cut)}, indent=1), encoding="utf-8")
 
@@ -169,7 +173,7 @@ class _Cutter:
                     f"{path} is too short: {float(length):g} s; a clip needs {float(self.sampler.seconds):g} s",
                 )
             for n, start in enumerate(starts):
-                clip = self.folder / f"{_stem(name)}-{n:03d}{self.suffix}"
+                clip = _clip(self.folder, name, n, self.suffix)
                 if not clip.exists():
                     signals = {
                         key: format.read(path, start, self.sampler.seconds) for key, format in self.formats.items()
@@ -204,6 +208,11 @@ def names_in(path: Path) -> list[str]:
     except (OSError, UnicodeDecodeError) as error:
         raise MediaError(f"{path}, a list of names, cannot be read: {error}") from None
     return [line.strip() for line in lines if line.strip()]
+
+
+def _clip(folder: Path, name: str, n: int, suffix: str) -> Path:
+    """Where clip ``n`` of a file goes."""
+    return folder / f"{_stem(name)}-{n:03d}{suffix}"
 
 
 def _stem(name: str) -> str:

@@ -114,7 +114,7 @@ def _from_hub(name: str, subfolder: str, revision: str | None, weights: str) -> 
             reason = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise ValueError(f"{name} could not be had from the Hugging Face hub: {reason}") from error
         folder = Path(root) / subfolder
-        if not cached or ((folder / CONFIGURATION).is_file() and (_on_meta() or _weights(folder, weights))):
+        if not cached or ((folder / CONFIGURATION).is_file() and (_on_meta() or _complete(folder, weights))):
             break
     return folder
 
@@ -122,6 +122,19 @@ def _from_hub(name: str, subfolder: str, revision: str | None, weights: str) -> 
 def _on_meta() -> bool:
     """Whether modules are made without storage now, for their geometry alone."""
     return torch.get_default_device().type == "meta"
+
+
+def _complete(folder: Path, stem: str) -> bool:
+    """Whether all weight files of a model are there: a download may have stopped between two."""
+    index = folder / f"{stem}.safetensors.index.json"
+    if not index.is_file():
+        return (folder / f"{stem}.safetensors").is_file()
+    try:
+        return all(
+            (folder / file).is_file() for file in json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()
+        )
+    except (ValueError, KeyError, AttributeError):
+        return False
 
 
 def _weights(folder: Path, stem: str) -> list[Path]:

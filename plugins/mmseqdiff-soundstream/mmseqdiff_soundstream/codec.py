@@ -78,7 +78,7 @@ class SoundStream(nn.Module, StreamingCodec):
         stft_channels: int = 32,
     ) -> None:
         super().__init__()
-        self.latent_channels, self.hop = latent_channels, math.prod(strides)
+        self.latent_channels, self.hop, self.sample_rate = latent_channels, math.prod(strides), sample_rate
         self.segment_lengths = self.hop, self.hop
         self.quantized_probability, self.latent_noise = quantized_probability, latent_noise
         self.mel_weight, self.waveform_weight, self.commitment_weight = mel_weight, waveform_weight, commitment_weight
@@ -100,7 +100,15 @@ class SoundStream(nn.Module, StreamingCodec):
         return length // self.hop
 
     def track(self, modality: str, shape: tuple[int, ...], rate: Fraction) -> Track:
-        """Latent n lies at ``[n, n + 1) · hop / rate`` seconds and is one token of ``latent_channels`` numbers."""
+        """Latent n lies at ``[n, n + 1) · hop / rate`` seconds and is one token of ``latent_channels`` numbers.
+
+        Raises:
+            ValueError: if the signal is shorter than one hop, or ``rate`` is not the codec's.
+        """
+        if rate != self.sample_rate:
+            raise ValueError(
+                f"this codec takes {self.sample_rate} samples a second, not {rate}: its sample_rate should be the modality's"
+            )
         edges = uniform_edges(self.segments(shape[0]), Fraction(rate) / self.hop)
         return Track(modality, edges, grid=(), channels=self.latent_channels)
 

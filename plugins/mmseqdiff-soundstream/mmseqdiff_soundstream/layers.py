@@ -7,9 +7,11 @@ zeros on the left and none on the right. Changes of rate by s have kernel 2s, wh
     (2) y_{si+j} = W_j x_i + W_{s+j} x_{i−1}                     up: the transpose, without its last s outputs
 
 In (1) s zeros stand for the block before the first, so that y_i sees x_0 … x_{s(i+1)−1} and nothing later; in (2) an
-output sees no later input. A sound may also come in chunks: then a layer has the ``past`` of its chunk instead of zeros. Both are computed as convolutions of kernel 2 over blocks folded into channels: equal to
+output sees no later input. Both are computed as convolutions of kernel 2 over blocks folded into channels: equal to
 strided ones, but those come out plainly wrong in bfloat16 from oneDNN's AMX kernels for fewer than 32 channels
 (PyTorch 2.13, Conv1d(24, 48, 8, stride=4)).
+
+A sound may also come in chunks: then a layer has the ``past`` of its chunk instead of zeros.
 
 Weights start normal with variance 1 / fan-in, biases at 0, so that without any normalisation a sound arrives at the
 other end with its own size. What a residual unit adds starts smaller, and the waveform smaller still.

@@ -62,6 +62,10 @@ class ActionFormat(MediaFormat):
         """``(steps, symbols)`` of so many seconds; a step that does not fit whole is not counted."""
         return math.floor(seconds * self.rate), len(self.symbols)
 
+    def files(self, path: Path) -> tuple[Path]:
+        """The file of actions."""
+        return (self._beside(path),)
+
     def duration(self, path: Path) -> Fraction:
         """Where the last action ends, in seconds."""
         rate, held = self._load(path)

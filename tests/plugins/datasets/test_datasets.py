@@ -8,6 +8,7 @@ from pathlib import Path
 import mmseqdiff_datasets
 import pytest
 import torch
+from mmseqdiff_datasets import clips
 
 from mmseqdiff.data.audio import AudioFormat
 from mmseqdiff.data.media import write_clip
@@ -212,3 +213,34 @@ def test_by_default_a_clip_is_what_the_papers_recipes_take(host, sets, tmp_path)
         assert isinstance(made, Dataset)
         assert (made.seconds, made.frame_rate, made.size) == (values.seconds, video["frame_rate"], video["height"])
         assert made.sample_rate == audio["sample_rate"]
+
+
+def test_a_film_that_broke_off_and_is_held_out_now_is_refused_too(sets, lay, tmp_path, monkeypatch):
+    source, out = lay("films", "a.mkv", "b.mkv"), tmp_path / "out"
+    written = []
+
+    def breaks_off(path, *rest):
+        written.append(path)
+        if len(written) == 5:
+            raise MediaError("b.mkv is torn")
+        write_clip(path, *rest)
+
+    monkeypatch.setattr(clips, "write_clip", breaks_off)
+    sets.build("dataset", "folder", source=source, share=0.0, **SMALL).prepare(out)
+    monkeypatch.undo()
+    assert sorted(path.name for path in out.glob("b-*")) == ["b-000.mkv"]
+    (tmp_path / "list.txt").write_text("b.mkv\n")
+    with pytest.raises(MediaError, match="it has clips of b.mkv, which is not chosen now"):
+        sets.build("dataset", "folder", source=source, share=0.0, held_out=str(tmp_path / "list.txt"), **SMALL).prepare(
+            out
+        )
+    sets.build("dataset", "folder", source=source, share=0.0, **SMALL).prepare(out)
+    assert len(list(out.glob("b-*"))) == 3, "a film that broke off may be mended"
+
+
+def test_a_film_that_gave_no_clip_may_be_held_out_later(sets, lay, tmp_path):
+    source, out = lay("films", "a.mkv"), tmp_path / "out"
+    (tmp_path / "films" / "c.mp4").write_text("no film")
+    sets.build("dataset", "folder", source=source, share=0.0, **SMALL).prepare(out)
+    (tmp_path / "list.txt").write_text("c.mp4\n")
+    sets.build("dataset", "folder", source=source, share=0.0, held_out=str(tmp_path / "list.txt"), **SMALL).prepare(out)

@@ -122,6 +122,27 @@ def test_a_name_of_the_hub_is_taken_from_the_cache_or_else_downloaded_and_that_i
     refused(lambda: build("hub:no/such"), "no/such could not be had from the Hugging Face hub: 404: no such repository")
 
 
+def test_a_download_that_broke_off_is_finished(made, monkeypatch, tmp_path):
+    """One of two weight files in the cache is not the model."""
+    name, folder, build = made
+    (whole,) = folder.glob("*.safetensors")
+    part = tmp_path / "part"
+    shutil.copytree(folder, part)
+    stem = whole.stem
+    (part / whole.name).rename(part / f"{stem}-00001-of-00002.safetensors")
+    index = {"weight_map": {"a": f"{stem}-00001-of-00002.safetensors", "b": f"{stem}-00002-of-00002.safetensors"}}
+    (part / f"{stem}.safetensors.index.json").write_text(json.dumps(index))
+    asked = []
+
+    def snapshot_download(repository, *, local_files_only, **_):
+        asked.append(local_files_only)
+        return str(part if local_files_only else folder)
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", snapshot_download)
+    assert codec_hash(build("hub:owner/model")) == codec_hash(build())
+    assert asked == [True, False]
+
+
 def test_the_hash_knows_weights_and_configuration_and_nothing_incidental(made):
     name, folder, build = made
     before = build()

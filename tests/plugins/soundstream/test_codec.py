@@ -161,7 +161,7 @@ def test_the_track_of_the_papers_clip():
 
 
 def test_other_strides_make_other_hops():
-    made = codec(strides=(2, 3))
+    made = codec(strides=(2, 3), sample_rate=600)
     assert made.encode(sound(1)).shape == (1, 320 // 6, 3)
     assert made.track("audio", (600,), Fraction(600)).edges[1] == Fraction(1, 100)
 
@@ -182,3 +182,9 @@ def test_requantising():
     assert torch.equal(made.decode(latents, requantize=True), made.decode(nearest))
     with pytest.raises(ValueError, match="quantizers = 0"):
         codec().decode(latents, requantize=True)
+
+
+def test_sound_of_another_rate_is_refused():
+    """Its mel filters would stand at wrong frequencies, and nothing would say so."""
+    with pytest.raises(ValueError, match="takes 16000 samples a second, not 24000"):
+        codec().track("audio", (48000,), Fraction(24000))

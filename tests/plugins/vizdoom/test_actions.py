@@ -116,7 +116,10 @@ def test_the_most_probable_action_is_decoded_whatever_normalises(chances, data):
     [
         CodecContract.of(OneHot, "OneHotLaws", shapes=((9, 6),)),
         ModalityContract.of(
-            lambda: Modality(OneHot(), ActionFormat(Fraction(35, 4))), "ActionLaws", lengths=(Fraction(36, 35),)
+            lambda: Modality(OneHot(), ActionFormat(Fraction(35, 4))),
+            "ActionLaws",
+            lengths=(Fraction(36, 35),),
+            suffix=".actions",
         ),
     ],
 )
@@ -124,6 +127,21 @@ def test_the_laws_hold_but_for_the_one_of_signals_that_are_no_actions(contract):
     """Any numbers can be encoded; what is written is the likeliest action, so that only actions are read as written."""
     broken = {verdict.law.name for verdict in verdicts(contract(), 10) if verdict.outcome == FAILS}
     assert broken <= {"test_what_is_written_is_read"}
+
+
+def test_a_file_that_is_read_and_not_named_is_found_out():
+    class Secretive(ActionFormat):
+        def files(self, path):
+            return (path,)
+
+    contract = ModalityContract.of(
+        lambda: Modality(OneHot(), Secretive(Fraction(35, 4))),
+        "Secretive",
+        lengths=(Fraction(36, 35),),
+        suffix=".actions",
+    )
+    broken = {verdict.law.name for verdict in verdicts(contract(), 3) if verdict.outcome == FAILS}
+    assert "test_its_files_are_all_that_it_reads" in broken
 
 
 def test_the_plugin_builds_them(host):
