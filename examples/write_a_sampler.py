@@ -24,21 +24,17 @@ class Euler(Sampler):
     def step(
         self, z: Latents, t: Levels, s: Levels, *, denoise: Denoise, state: State, noise: Noise
     ) -> tuple[Latents, State]:
-        """z_s = alpha_s (z_t / alpha_t + (rho_s − rho_t) epsilon); cells with s = t are copied."""
+        """z_s = alpha_s (z_t / alpha_t + (rho_s − rho_t) epsilon) = alpha_s x0 + sigma_s epsilon; cells with s = t are copied.
+
+        The second form divides by nothing: alpha(T) may be 0, and rho then infinite.
+        """
         prediction = denoise(z, t)
         layout, schedule = prediction.layout, prediction.schedule
-        rho_t, rho_s = (schedule.sigma(level) / schedule.alpha(level) for level in (t, s))
-        ratio = layout.split(schedule.alpha(s) / schedule.alpha(t))
-        change = layout.split(schedule.alpha(s) * (rho_s - rho_t))
-        moved = layout.split(s < t)
-        stepped = {
-            name: torch.where(
-                expand(moved[name], value),
-                expand(ratio[name], value) * value + expand(change[name], value) * prediction.epsilon[name],
-                value,
-            )
-            for name, value in z.items()
-        }
+        alpha, sigma, moved = layout.split(schedule.alpha(s)), layout.split(schedule.sigma(s)), layout.split(s < t)
+        stepped = {}
+        for name, old in z.items():
+            new = expand(alpha[name], old) * prediction.x0[name] + expand(sigma[name], old) * prediction.epsilon[name]
+            stepped[name] = torch.where(expand(moved[name], old), new.to(old.dtype), old)
         return stepped, state
 
 

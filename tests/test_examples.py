@@ -45,8 +45,8 @@ def test_a_pretrained_codec_is_used_without_a_network():
     assert found["causal"]
 
 
-def test_a_conditional_mask_has_its_properties():
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(EXAMPLES / "conditional_mask.py")]
+def test_given_cells_have_their_properties():
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(EXAMPLES / "given_cells.py")]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout
     assert "1 passed" in done.stdout

@@ -1,7 +1,7 @@
 """Every block of Python in the documentation runs, every command line is one that the program takes, all TOML reads.
 
-A page is a script: its Python blocks run from top to bottom in one namespace, in an empty folder that holds ``in.mp4`` and
-``speech.wav``. A block with a title is a file of that name. Tests and contracts that a page defines are run, too.
+A page is a script: its Python blocks run from top to bottom in one namespace, in an empty folder that holds ``in.mp4``,
+``speech.wav`` and ``clips/``. A block with a title is a file of that name. Tests and contracts that a page defines are run, too.
 """
 
 import importlib
@@ -37,13 +37,11 @@ def with_blocks(*languages):
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch, host):
-    """An empty folder with two media files, that is the current one and importable from."""
-    clips = tmp_path / "clips"
-    host.build("dataset", "demo-clips").prepare(clips)
+    """A folder with two media files and the demo's clips, that is the current one and importable from."""
     here = tmp_path / "here"
-    here.mkdir()
+    host.build("dataset", "demo-clips").prepare(here / "clips")
     for name in ("in.mp4", "speech.wav"):  # a container says itself what it holds
-        shutil.copy(clips / "000000.mp4", here / name)
+        shutil.copy(here / "clips" / "000000.mp4", here / name)
     monkeypatch.chdir(here)
     monkeypatch.syspath_prepend(str(here))
     before = set(sys.modules)

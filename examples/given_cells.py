@@ -1,6 +1,6 @@
 """A task of one's own, and the properties that make it a condition.
 
-    pytest examples/conditional_mask.py
+    pytest examples/given_cells.py
 
 ``EveryOther`` gives every other segment of one modality. Hypothesis draws layouts and worlds; what is asserted is what
 any user of the task relies on: the given cells come out as they went in, what is not given has no influence on the
