@@ -213,16 +213,25 @@ class Layout:
                 rows[name] = self.cells(name, start, stop) | rows[name]
         return self.stack(rows)
 
+    def reference(self, modality: str | None = None) -> Track:
+        """The track that others are measured against: that of a modality, or the coarsest, with the fewest segments (the
+        first such).
+
+        Raises:
+            KeyError: if the layout has no such modality.
+        """
+        return min(self.tracks, key=lambda track: track.segments) if modality is None else self.track(modality)
+
     def correspondence(self, reference: str | None = None) -> Int[Tensor, "modality segment"]:
         """For every cell the segment of the reference track that holds its midpoint; −1 in padding.
 
         Args:
-            reference: a modality; by default the coarsest, the track with the fewest segments (the first such).
+            reference: a modality, of :meth:`reference`.
 
         Midpoints before or after the reference track join its first or last segment. For AVDiT's clip (5 video and 106
         audio latents) the audio falls into blocks of 6, 25, 25, 25 and 25 (arXiv:2405.13762 §6.2).
         """
-        track = min(self.tracks, key=lambda track: track.segments) if reference is None else self.track(reference)
+        track = self.reference(reference)
         table = torch.full((self.M, self.N), -1)
         for m, other in enumerate(self.tracks):
             table[m, : other.segments] = torch.tensor([track.segment_at(time) for time in other.midpoints])

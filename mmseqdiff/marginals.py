@@ -17,11 +17,9 @@ from torch import Tensor
 from mmseqdiff import random
 from mmseqdiff.layout import Layout
 from mmseqdiff.protocols import TimestepPolicy
+from mmseqdiff.timesteps import BUCKETS, buckets
 
-__all__ = ["BUCKETS", "Marginals", "marginals"]
-
-BUCKETS = 10
-"""Tenths of T: bucket k holds the levels in (k T / 10, (k + 1) T / 10], the first one level 0 too."""
+__all__ = ["Marginals", "marginals"]
 
 
 @attrs.frozen(eq=False)
@@ -32,7 +30,7 @@ class Marginals:
         layout: the tracks.
         num_levels: T.
         draws: matrices that were drawn; a share's standard error is at most 0.5 / sqrt(draws).
-        levels: modality → ``(10,)`` shares of its cells' levels.
+        levels: modality → ``(10,)`` shares of its cells' levels, by :func:`mmseqdiff.timesteps.buckets`.
         clean: modality → the share of its cells that are at level 0.
         means: modality → ``(N_m,)`` mean level of every segment, as a part of T.
         differences: ``"a, b"`` → ``(10,)`` shares of |t_a − t_b| between corresponding cells.
@@ -58,8 +56,7 @@ class Marginals:
 
 
 def _shares(values: Tensor, num_levels: int) -> Float[Tensor, " bucket"]:
-    bucket = (values.double() * BUCKETS / num_levels).ceil().long().clamp(1, BUCKETS) - 1
-    return torch.bincount(bucket.flatten(), minlength=BUCKETS) / bucket.numel()
+    return torch.bincount(buckets(values, num_levels).flatten(), minlength=BUCKETS) / values.numel()
 
 
 def marginals(

@@ -12,9 +12,10 @@ from torch import Tensor
 from mmseqdiff.data.files import replacing
 from mmseqdiff.errors import MediaError
 from mmseqdiff.layout import Layout
-from mmseqdiff.marginals import BUCKETS, Marginals
+from mmseqdiff.marginals import Marginals
 from mmseqdiff.plan import SamplingPlan
 from mmseqdiff.protocols import Cells
+from mmseqdiff.timesteps import BUCKETS
 
 __all__ = ["Svg", "draw_marginals", "draw_plan", "marginals_as_text", "matrices_as_svg", "plan_as_svg", "plan_as_text"]
 

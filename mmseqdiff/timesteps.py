@@ -18,12 +18,19 @@ from torch import Tensor
 from mmseqdiff import random
 from mmseqdiff.layout import Layout
 
-__all__ = ["ALWAYS_CLEAN", "PADDING", "canonical", "check", "expand", "tied_levels"]
+__all__ = ["ALWAYS_CLEAN", "BUCKETS", "PADDING", "buckets", "canonical", "check", "expand", "tied_levels"]
 
 PADDING = -1
 """A partition's mark for cells that do not exist."""
 ALWAYS_CLEAN = -2
 """A partition's mark for cells that a policy never noises."""
+BUCKETS = 10
+"""Tenths of T, by which levels are counted."""
+
+
+def buckets(levels: Float[Tensor, "*shape"], num_levels: int) -> Int[Tensor, "*shape"]:
+    """The bucket of every level: k holds those in (k T / 10, (k + 1) T / 10], the first one level 0 too."""
+    return (levels * BUCKETS / num_levels).ceil().long().clamp(1, BUCKETS) - 1
 
 
 def tied_levels(

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from mmseqdiff.layout import Layout, Track
 from mmseqdiff.testing.strategies import keys, layouts, timesteps
-from mmseqdiff.timesteps import ALWAYS_CLEAN, PADDING, canonical, check, expand, tied_levels
+from mmseqdiff.timesteps import ALWAYS_CLEAN, PADDING, buckets, canonical, check, expand, tied_levels
 
 LAYOUT = Layout([Track("video", [0, 1, 2]), Track("audio", [0, 2])])
 
@@ -17,6 +17,13 @@ def test_every_matrix_of_levels_is_accepted(data, layout):
     t = data.draw(timesteps(layout, 9))
     check(t, layout, 9)
     check(t[0], layout, 9)
+
+
+@given(num_levels=st.sampled_from([1, 8, 1000, 4000]), share=st.fractions(0, 1, max_denominator=4000))
+def test_whole_levels_lie_in_the_tenth_that_they_end(num_levels, share):
+    level = int(share * num_levels)
+    tenth = next(k for k in range(10) if 10 * level <= (k + 1) * num_levels)
+    assert buckets(torch.tensor([float(level)]), num_levels).tolist() == [tenth]
 
 
 @pytest.mark.parametrize(

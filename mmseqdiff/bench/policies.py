@@ -32,6 +32,7 @@ from mmseqdiff.recipe import Component
 from mmseqdiff.testing.audiovisual import audiovisual_world
 from mmseqdiff.testing.gaussian import GaussianWorld
 from mmseqdiff.testing.world import task_levels
+from mmseqdiff.timesteps import BUCKETS
 from mmseqdiff.train.checkpoint import write_json
 from mmseqdiff.train.loop import Trainer
 from mmseqdiff.train.objective import DenoisingObjective, cell_errors, step_keys
@@ -50,7 +51,6 @@ BASELINES = ("replacement", "reconstruction")
 
 EXAMPLES = 1024
 """Draws that the excess is a mean over."""
-BUCKETS = 10
 
 
 def _name(policy: Component) -> str:

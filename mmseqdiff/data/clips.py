@@ -6,9 +6,7 @@ from fractions import Fraction
 from pathlib import Path
 
 import attrs
-import torch
 
-from mmseqdiff import random
 from mmseqdiff.data.stream import SLACK
 from mmseqdiff.errors import MediaError
 
@@ -71,14 +69,12 @@ def media_files(folder: Path) -> list[Path]:
 
 @attrs.frozen
 class ClipSampler:
-    """Cuts a file into clips of one length; a function of the file's name and length, and of the seed.
+    """Cuts a file into clips of one length, from its start on.
 
     Attributes:
         seconds: the length of a clip.
         stride: from one clip's start to the next one's; by default ``seconds``, so that clips neither overlap nor
             leave gaps. Smaller strides overlap.
-        seed: None starts the first clip at 0; a number shifts all clips of a file by a random stretch, drawn per file,
-            shorter than the stride.
 
     Raises:
         ValueError: if a length is not positive.
@@ -88,23 +84,14 @@ class ClipSampler:
     stride: Fraction = attrs.field(
         converter=Fraction, default=attrs.Factory(lambda self: self.seconds, takes_self=True)
     )
-    seed: int | None = None
 
     def __attrs_post_init__(self) -> None:
         if min(self.seconds, self.stride) <= 0:
             raise ValueError(f"clips need a positive length and stride, got {self.seconds} s every {self.stride} s")
 
-    def starts(self, file: str, duration: Fraction) -> tuple[Fraction, ...]:
+    def starts(self, duration: Fraction) -> tuple[Fraction, ...]:
         """Where the clips of a file of this length start; empty if the file is shorter than a clip."""
         room = duration + SLACK - self.seconds
         if room < 0:
             return ()
-        shift = self._shift(file, min(self.stride, room))
-        return tuple(shift + n * self.stride for n in range(math.floor((room - shift) / self.stride) + 1))
-
-    def _shift(self, file: str, most: Fraction) -> Fraction:
-        """Whole milliseconds in [0, most)."""
-        if self.seed is None:
-            return Fraction(0)
-        share = random.uniform(random.fold(torch.tensor([self.seed]), "clips", file), "shift").item()
-        return Fraction(math.floor(share * most * 1000), 1000)
+        return tuple(n * self.stride for n in range(math.floor(room / self.stride) + 1))

@@ -17,7 +17,6 @@ from mmseqdiff.data.store import LatentStore
 from mmseqdiff.data.stream import in_seconds
 from mmseqdiff.data.workers import Crew, Here
 from mmseqdiff.errors import MediaError, RunError, StoreError, UserError
-from mmseqdiff.layout import Interval
 from mmseqdiff.modality import Modality
 from mmseqdiff.progress import progress_bars
 
@@ -53,9 +52,7 @@ def encode_folder(
     modalities: Mapping[str, Modality],
     seconds: Fraction,
     *,
-    known: Mapping[str, Sequence[Interval]] | None = None,
     stride: Fraction | None = None,
-    seed: int | None = None,
     batch_size: int = 8,
     shard_size: int = 128,
     device: str = "cpu",
@@ -74,9 +71,7 @@ def encode_folder(
         store: where the raw latents go.
         modalities: name → modality, those of the store's layout.
         seconds: the length of a clip.
-        known: modality → the stretches that are encoded, everything else being overwritten first; None encodes all.
         stride: from one clip's start to the next one's; None means ``seconds``.
-        seed: shifts each file's clips at random; None starts at 0. See :class:`mmseqdiff.data.clips.ClipSampler`.
         batch_size: clips encoded at a time.
         shard_size: clips per commit, at least.
         device: where the codecs run; they are moved there.
@@ -93,8 +88,8 @@ def encode_folder(
         raise UserError(f"clips are encoded one at a time or more, not {batch_size}")
     folder = Path(folder)
     paths, before = media_files(folder), len(store)
-    sampler = ClipSampler(seconds, seconds if stride is None else stride, seed)
-    encoder = _Encoder(folder.absolute(), modalities, seconds, known or {}, device)
+    sampler = ClipSampler(seconds, seconds if stride is None else stride)
+    encoder = _Encoder(folder.absolute(), modalities, seconds, device)
     with (
         progress_bars(disable=not progress) as bars,
         (crew or Here()).at(encoder) as encode,
@@ -154,7 +149,7 @@ def _clips(path: Path, file: str, modalities: Mapping[str, Modality], sampler: C
     """The clips that a file should give, going by its header."""
     durations = {name: modality.format.duration(path) for name, modality in modalities.items()}
     shortest = min(durations, key=durations.__getitem__)
-    starts = sampler.starts(file, durations[shortest])
+    starts = sampler.starts(durations[shortest])
     if not starts:
         raise MediaError(
             f"{path} is too short: its {shortest} is {in_seconds(durations[shortest])} long, but a clip needs "
@@ -198,7 +193,6 @@ class _Encoder:
     folder: Path
     modalities: Mapping[str, Modality]
     seconds: Fraction
-    known: Mapping[str, Sequence[Interval]]
     device: str
 
     def __reduce__(self) -> tuple:
@@ -207,7 +201,7 @@ class _Encoder:
             name: attrs.evolve(each, codec=_plain(each.codec)) if isinstance(each.codec, nn.Module) else each
             for name, each in self.modalities.items()
         }
-        return _Encoder, (self.folder, modalities, self.seconds, self.known, self.device)
+        return _Encoder, (self.folder, modalities, self.seconds, self.device)
 
     def __call__(self, batch: list[Clip]) -> _Encoded:
         clips, signals, faults = [], [], {}
@@ -228,7 +222,7 @@ class _Encoder:
     def _encode(self, name: str, signals: list[Tensor]) -> np.ndarray:
         modality = self.modalities[name]
         modality.codec.to(self.device)  # at the first batch: where a worker is, its device is
-        latents = modality.encode_raw(torch.stack(signals).to(self.device), self.known.get(name))
+        latents = modality.encode_raw(torch.stack(signals).to(self.device))
         return latents.to("cpu", torch.float32).numpy()  # a tensor would come from another process as an open file
 
 

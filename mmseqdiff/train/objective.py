@@ -33,13 +33,10 @@ from mmseqdiff.forward import ForwardProcess, Prediction, normal_latents
 from mmseqdiff.layout import Layout
 from mmseqdiff.origin import check_shape
 from mmseqdiff.protocols import Denoiser, Latents, NoiseSchedule, TimestepPolicy
-from mmseqdiff.timesteps import expand
+from mmseqdiff.timesteps import BUCKETS, buckets, expand
 from mmseqdiff.train.table import Table
 
 __all__ = ["DenoisingObjective", "cell_errors", "conditional_loss", "step_keys"]
-
-BUCKETS = 10
-"""Ranges of noise levels that the loss is logged by."""
 
 
 def step_keys(seed: int, step: int, positions: range, device: torch.device | str = "cpu") -> Int[Tensor, " batch"]:
@@ -163,13 +160,12 @@ class DenoisingObjective:
         component: Int[Tensor, " batch"],
     ) -> Table:
         """Sums and counts of the loss cells: modality x level bucket x component, and their margins."""
-        bucket = (t / self.schedule.num_levels * BUCKETS).ceil().long().clamp(1, BUCKETS) - 1
-        buckets = torch.nn.functional.one_hot(bucket, BUCKETS) * cells[..., None]
+        bucket = torch.nn.functional.one_hot(buckets(t, self.schedule.num_levels), BUCKETS) * cells[..., None]
         components = torch.nn.functional.one_hot(component, len(self.policy.components))
         masked = torch.where(cells, errors.detach(), 0)
         with torch.autocast(errors.device.type, enabled=False):  # in bfloat16 counts stand still from 256 on
-            counts = torch.einsum("bmnk,bc->mkc", buckets.float(), components.float())
-            sums = torch.einsum("bmn,bmnk,bc->mkc", masked.float(), buckets.float(), components.float())
+            counts = torch.einsum("bmnk,bc->mkc", bucket.float(), components.float())
+            sums = torch.einsum("bmn,bmnk,bc->mkc", masked.float(), bucket.float(), components.float())
         margins = [
             torch.cat([cube.sum((1, 2)), cube.sum(2).flatten(), cube.sum(1).flatten(), cube.flatten()])
             for cube in (sums, counts)

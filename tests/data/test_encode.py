@@ -89,11 +89,6 @@ def test_a_damaged_shard_is_deleted_and_made_again(folder, tmp_path):
     assert sorted(content(latents), key=str) == sorted(before, key=str)
 
 
-def test_only_what_is_known_is_encoded(folder, tmp_path):
-    _, latents = run(folder, tmp_path / "store", known={"numbers": []})
-    assert not latents.batch(range(10))["numbers"].any()
-
-
 class Stopped(BaseException):
     """The process is no more."""
 

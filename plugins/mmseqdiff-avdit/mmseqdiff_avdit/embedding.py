@@ -23,7 +23,7 @@ __all__ = ["CellEmbedding", "TrackInput", "TrackOutput"]
 
 LEVEL_FEATURES = 256
 LEVEL_PERIODS = (2 * math.pi, 2 * math.pi * 10_000)
-"""Of the level's sinusoids, in levels: from telling neighbours apart to spanning [0, T] many times, for T = 1000.
+"""Of the level's sinusoids, in levels: from telling neighbours apart to 63 times T = 1000.
 They are continuous in the level, so that solvers may stop anywhere."""
 
 

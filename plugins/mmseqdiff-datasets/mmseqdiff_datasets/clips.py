@@ -166,7 +166,7 @@ class _Cutter:
         clips: list[Path] = []
         try:
             length = min(format.duration(path) for format in self.formats.values())
-            starts = self.sampler.starts(name, length)
+            starts = self.sampler.starts(length)
             if not starts:
                 return (
                     clips,

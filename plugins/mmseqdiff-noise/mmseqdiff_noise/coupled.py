@@ -17,7 +17,7 @@ from torch import Tensor
 from mmseqdiff import random
 from mmseqdiff.layout import Layout
 from mmseqdiff.protocols import TimestepPolicy
-from mmseqdiff_noise.segments import segment_count, whole_levels
+from mmseqdiff_noise.segments import whole_levels
 
 __all__ = ["Coupled"]
 
@@ -49,7 +49,7 @@ class Coupled(TimestepPolicy):
         for name in self.shifts:
             if name not in layout.modalities:
                 raise ValueError(f"a shift names {name!r}; the layout has {', '.join(layout.modalities)}")
-        count = segment_count(layout, None)
+        count = layout.reference().segments
         u = random.uniform(random.fold(keys, "coupled"), "time", (count if self.per_segment else 1,)).expand(-1, count)
         # Eq. (2) in the precision of u: a float32 would round small times to the wrong level.
         table = layout.correspondence().to(keys.device)

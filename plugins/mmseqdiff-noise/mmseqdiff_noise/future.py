@@ -13,7 +13,6 @@ import torch
 
 from mmseqdiff.layout import Layout
 from mmseqdiff_noise.policies import Partition, TiedPolicy
-from mmseqdiff_noise.segments import segment_count
 
 __all__ = ["UniformFuture"]
 
@@ -33,9 +32,6 @@ class UniformFuture(TiedPolicy):
 
     def groups(self, layout: Layout) -> Partition:
         """The corresponding segment of the reference track, or the future."""
-        table, future = layout.correspondence(self.reference), segment_count(layout, self.reference)
-        track = (
-            min(layout.tracks, key=lambda one: one.segments) if self.reference is None else layout.track(self.reference)
-        )
+        table, track = layout.correspondence(self.reference), layout.reference(self.reference)
         past = layout.cells(track.modality, track.edges[0], track.edges[0] + self.context)
-        return torch.where(past[table.clamp(min=0)], table, future)
+        return torch.where(past[table.clamp(min=0)], table, track.segments)

@@ -27,7 +27,7 @@ from mmseqdiff.values import exact
 
 __all__ = ["Blocks", "pyramid", "staggered", "trapezoid"]
 
-Cells = Int[Tensor, "modality segment"]
+Lags = Int[Tensor, "modality segment"]
 
 
 @attrs.frozen(eq=False)
@@ -39,7 +39,7 @@ class Blocks:
         first: for every block the first of its stretch: of the adjacent segments that lie between given ones.
     """
 
-    index: Cells
+    index: Lags
     first: tuple[int, ...]
 
     @classmethod
@@ -75,18 +75,18 @@ class Blocks:
         """B, the number of blocks."""
         return len(self.first)
 
-    def spread(self, values: Sequence[int]) -> Cells:
+    def spread(self, values: Sequence[int]) -> Lags:
         """A number per block, at each of its cells; 0 where there is no block."""
         return torch.where(self.index >= 0, torch.tensor([*values, 0])[self.index], 0)
 
 
-def pyramid(blocks: Blocks, uncertainty: Fraction | float) -> Cells:
+def pyramid(blocks: Blocks, uncertainty: Fraction | float) -> Lags:
     """Eq. (1)."""
     uncertainty = exact(uncertainty)
     return blocks.spread([math.floor(uncertainty * i) for i in range(blocks.count)])
 
 
-def trapezoid(blocks: Blocks, uncertainty: Fraction | float, middle_out: bool) -> Cells:
+def trapezoid(blocks: Blocks, uncertainty: Fraction | float, middle_out: bool) -> Lags:
     """Eq. (2), or (3)."""
     uncertainty = exact(uncertainty)
     depth = [min(i, blocks.count - 1 - i) for i in range(blocks.count)]
@@ -94,6 +94,6 @@ def trapezoid(blocks: Blocks, uncertainty: Fraction | float, middle_out: bool) -
     return blocks.spread([math.floor(uncertainty * (deepest - d if middle_out else d)) for d in depth])
 
 
-def staggered(blocks: Blocks, lag: int) -> Cells:
+def staggered(blocks: Blocks, lag: int) -> Lags:
     """Eq. (4)."""
     return blocks.spread([lag * (i - first) for i, first in enumerate(blocks.first)])

@@ -23,7 +23,7 @@ from torch import Tensor
 from mmseqdiff import random
 from mmseqdiff.layout import Layout
 from mmseqdiff.protocols import TimestepPolicy
-from mmseqdiff_noise.segments import levels_of_segments, segment_count
+from mmseqdiff_noise.segments import levels_of_segments
 
 __all__ = ["Monotone", "rising_paths"]
 
@@ -59,5 +59,5 @@ class Monotone(TimestepPolicy):
         self, layout: Layout, keys: Int[Tensor, " batch"], *, num_levels: int
     ) -> Float[Tensor, "batch modality segment"]:
         """One matrix per key."""
-        paths = rising_paths(random.fold(keys, "monotone"), segment_count(layout, self.reference), num_levels)
+        paths = rising_paths(random.fold(keys, "monotone"), layout.reference(self.reference).segments, num_levels)
         return levels_of_segments(paths, layout, self.reference)

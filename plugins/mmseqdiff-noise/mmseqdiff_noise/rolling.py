@@ -14,7 +14,7 @@ from torch import Tensor
 from mmseqdiff import random
 from mmseqdiff.layout import Layout
 from mmseqdiff.protocols import TimestepPolicy
-from mmseqdiff_noise.segments import levels_of_segments, segment_count, whole_levels
+from mmseqdiff_noise.segments import levels_of_segments, whole_levels
 
 __all__ = ["RollingWindow"]
 
@@ -35,7 +35,7 @@ class RollingWindow(TimestepPolicy):
         self, layout: Layout, keys: Int[Tensor, " batch"], *, num_levels: int
     ) -> Float[Tensor, "batch modality segment"]:
         """One matrix per key."""
-        window = segment_count(layout, self.reference)
+        window = layout.reference(self.reference).segments
         slot = torch.arange(window, device=keys.device)
         phase = random.uniform(random.fold(keys, "rolling_window"), "phase")[:, None]
         starts = self.component(keys)[:, None] == 1

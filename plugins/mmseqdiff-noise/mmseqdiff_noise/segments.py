@@ -6,14 +6,7 @@ from torch import Tensor
 
 from mmseqdiff.layout import Layout
 
-__all__ = ["levels_of_segments", "segment_count", "whole_levels"]
-
-
-def segment_count(layout: Layout, reference: str | None) -> int:
-    """F, the segments of the reference track; of the coarsest where None."""
-    if reference is not None:
-        return layout.track(reference).segments
-    return min(track.segments for track in layout.tracks)
+__all__ = ["levels_of_segments", "whole_levels"]
 
 
 def levels_of_segments(
