@@ -28,7 +28,7 @@ from mmseqdiff.data.media import write_clip
 from mmseqdiff.errors import PluginError, UserError
 from mmseqdiff.generate import generate
 from mmseqdiff.host import Host, load_plugins
-from mmseqdiff.layout import Interval, Layout
+from mmseqdiff.layout import Interval, Layout, Track
 from mmseqdiff.origin import check_shape, origin
 from mmseqdiff.plan import PlanError, SamplingPlan
 from mmseqdiff.protocols import Guidance, Keys, Latents, MediaFormat, NoiseSchedule, Plan, Sampler, Task
@@ -119,20 +119,38 @@ def _check_conditions(conditions: str) -> None:
 
 
 def _check_ranges(task: Task, layout: Layout, given: Tensor) -> None:
-    """Raises UserError where what a task lets be read gives nothing: it would be left out without a word."""
+    """Raises UserError where what a task lets be read gives nothing: it would be left out without a word.
+
+    A stretch of several modalities may be too short for one of them, if that has another.
+    """
     cells, end = layout.split(given), max(track.edges[-1] for track in layout.tracks)
+    serves: dict[Interval, bool] = {}
     for name, known in task.known(layout).items():
         for left, right in known:
             if left >= end:
                 raise UserError(
                     f"the task gives {name} from {float(left):g} to {float(right):g} s, but a clip ends at {float(end):g} s"
                 )
-            if not (cells[name] & layout.cells(name, left, right)).any():
-                lengths = [b - a for a, b in layout.track(name).intervals]
-                raise UserError(
-                    f"the task gives {name} from {float(left):g} to {float(right):g} s, which holds none of its segments: they take "
-                    f"{float(min(lengths)):g} to {float(max(lengths)):g} s"
-                )
+            holds = bool((cells[name] & layout.cells(name, left, right)).any())
+            serves[left, right] = serves.get((left, right), False) or holds
+        if known and not cells[name].any():
+            lengths = [right - left for left, right in layout.track(name).intervals]
+            raise UserError(
+                f"the task gives less of {name} than one of its segments, which take {float(min(lengths)):g} to {float(max(lengths)):g} s"
+            )
+    for (left, right), holds in serves.items():
+        if not holds:
+            raise UserError(f"what the task gives from {float(left):g} to {float(right):g} s is less than one segment")
+
+
+def _check_shown(track: Track, given: Tensor, shown: Sequence[Interval], rate: Fraction) -> None:
+    """Raises UserError if a cell is given of which no whole frame is: it would be conditioned on what nobody gave."""
+    for (left, right), is_given in zip(track.intervals, given.tolist()):
+        if is_given and not any(a < right and left < b for a, b in shown):
+            raise UserError(
+                f"the task gives {track.modality} between {float(left):g} and {float(right):g} s, but no whole frame or sample of "
+                f"it, of which there are {float(rate):g} a second: give all of it, or less"
+            )
 
 
 @attrs.frozen(eq=False)
@@ -214,24 +232,14 @@ class Pipeline:
             if known and conditions == "clip":
                 known = ((Fraction(0), self.seconds),)
             shown = [(math.ceil(left * rate), min(math.floor(right * rate), len(canvas))) for left, right in known]
-            self._check_shown(task, name, [(first / rate, stop / rate) for first, stop in shown if first < stop])
+            cells = self.layout.split(task.given(self.layout))[name]
+            _check_shown(self.layout.track(name), cells, [(a / rate, b / rate) for a, b in shown if a < b], rate)
             for first, stop in shown:
                 if first < stop:
                     part = modality.read(Path(files[name]), start + first / rate, (stop - first) / rate)
                     canvas[first:stop] = part
             signals[name] = canvas[None]
         return signals
-
-    def _check_shown(self, task: Task, name: str, shown: Sequence[Interval]) -> None:
-        """Raises UserError if a cell is given of which no whole frame is: it would be conditioned on what nobody gave."""
-        cells = self.layout.split(task.given(self.layout))[name].tolist()
-        for (left, right), is_given in zip(self.layout.track(name).intervals, cells):
-            if is_given and not any(a < right and left < b for a, b in shown):
-                rate = float(self.assembly.modalities[name].format.rate)
-                raise UserError(
-                    f"the task gives {name} between {float(left):g} and {float(right):g} s, but no whole frame or sample of it, of "
-                    f"which there are {rate:g} a second: give all of it, or less"
-                )
 
     def encode(self, task: Task, signals: Mapping[str, Tensor], conditions: str = "ranges") -> dict[str, Tensor]:
         """Latents of what the task gives.

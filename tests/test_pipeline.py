@@ -3,6 +3,8 @@
 import math
 import warnings
 from fractions import Fraction as F
+from pathlib import Path
+from types import SimpleNamespace
 
 import attrs
 import pytest
@@ -11,10 +13,12 @@ import torch
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from mmseqdiff.assembly import Assembly
+from mmseqdiff.assembly import Assembly, build_modalities, layout_of
 from mmseqdiff.errors import PluginError, UserError
+from mmseqdiff.modality import Modality
 from mmseqdiff.pipeline import Pipeline, build_task
-from mmseqdiff.recipe import Component
+from mmseqdiff.recipe import Component, load_recipe
+from mmseqdiff.train.denoiser import usual_tasks
 
 
 @pytest.fixture(scope="module")
@@ -85,6 +89,24 @@ def test_a_cell_of_which_no_whole_frame_is_given_is_an_error(pipeline, files, te
     assert pipeline.plan(task).given[0, 0]
     with pytest.raises(UserError, match="gives video between 0 and 0.125 s, but no whole frame"):
         pipeline.read(task, files, F(0), "ranges")
+
+
+def test_usual_tasks_of_every_recipe_can_be_planned_and_read(host, monkeypatch):
+    """A stretch of all modalities may be too short for a segment of one, as the end of ``interpolate`` is for ViZDoom's pictures."""
+    monkeypatch.setattr(Modality, "read", lambda self, path, start, seconds: torch.zeros(self.format.shape(seconds)))
+    tried = set()
+    for name in host.names("recipe"):
+        recipe = load_recipe(host, name)
+        with torch.device("meta"):
+            modalities = build_modalities(recipe, host)
+        layout, schedule = layout_of(recipe, modalities), recipe.schedule.build(host, "schedule")
+        parts = SimpleNamespace(recipe=recipe, host=host, modalities=modalities, layout=layout, schedule=schedule)
+        model = Pipeline(parts)
+        for task in usual_tasks(host, model.layout).values():
+            model.plan(task, steps=1)
+            model.read(task, dict.fromkeys(model.layout.modalities, Path("clip.mp4")), F(0), "ranges")
+            tried.add((name, type(task)))
+    assert len(tried) > 10
 
 
 @given(data=st.data(), stop=TIMES.filter(lambda time: time > 0))
