@@ -221,6 +221,7 @@ def test_a_film_that_broke_off_and_is_held_out_now_is_refused_too(sets, lay, tmp
 
     def breaks_off(path, *rest):
         written.append(path)
+        assert "b.mkv" in json.loads((out / "prepared.json").read_text())["files"], "noted first, whatever comes"
         if len(written) == 5:
             raise MediaError("b.mkv is torn")
         write_clip(path, *rest)
