@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from mmseqdiff.errors import MediaError, PluginError
 from mmseqdiff.modality import Modality, Statistics
 
-SOUND = {"name": "soundstream", "channels": 1, "latent_channels": 2}
+SOUND = {"name": "soundstream", "sample_rate": 8000, "channels": 1, "latent_channels": 2}
 VIDEO = {"name": "magvit2", "channels": 4, "blocks": 1, "multipliers": [1, 1, 1, 1], "latent_channels": 2}
 
 
