@@ -221,7 +221,7 @@ class Pipeline:
         unknown = files.keys() - set(self.layout.modalities)
         if unknown:
             raise UserError(f"the model has no modality {unknown.pop()!r}; it has {', '.join(self.layout.modalities)}")
-        signals = {}
+        signals, cells = {}, self.layout.split(task.given(self.layout))
         for name, known in task.known(self.layout).items():
             modality = self.assembly.modalities[name]
             rate, canvas = modality.format.rate, torch.zeros(modality.format.shape(self.seconds))
@@ -232,8 +232,7 @@ class Pipeline:
             if known and conditions == "clip":
                 known = ((Fraction(0), self.seconds),)
             shown = [(math.ceil(left * rate), min(math.floor(right * rate), len(canvas))) for left, right in known]
-            cells = self.layout.split(task.given(self.layout))[name]
-            _check_shown(self.layout.track(name), cells, [(a / rate, b / rate) for a, b in shown if a < b], rate)
+            _check_shown(self.layout.track(name), cells[name], [(a / rate, b / rate) for a, b in shown if a < b], rate)
             for first, stop in shown:
                 if first < stop:
                     part = modality.read(Path(files[name]), start + first / rate, (stop - first) / rate)

@@ -16,11 +16,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
+from mmseqdiff.assembly import Assembly
 from mmseqdiff.data.store import LatentStore
 from mmseqdiff.errors import CheckpointError, RecipeError, StoreError
 from mmseqdiff.train import checkpoint
 from mmseqdiff.train.codec_folder import save_codec
-from mmseqdiff.train.denoiser import train_denoiser, training_rows, usual_tasks
+from mmseqdiff.train.denoiser import _validate, train_denoiser, training_rows, usual_tasks
+from mmseqdiff.train.parallel import World
 from mmseqdiff.train.run import load_run
 
 SCRIPT = Path(__file__).parent / "train_fakes.py"
@@ -201,3 +203,14 @@ def test_of_films_of_one_clip_one_in_twenty_is_held_out():
     for count, held_out in ((10, 0), (40, 2), (4000, 64)):
         assert training_rows([str(n) for n in range(count)]) == count - held_out
     assert training_rows(["one"] * 100) == 100
+
+
+def test_processes_that_share_validation_find_what_one_finds(monkeypatch):
+    torch.manual_seed(0)
+    assembly = Assembly.from_recipe(fakes.fake_recipe(), fakes.fake_host())
+    clips, summed = {track.modality: torch.randn(5, *track.shape) for track in assembly.layout.tracks}, []
+    alone = _validate(assembly, clips, 2, World())
+    monkeypatch.setattr(World, "sum", lambda self, tensors: summed.extend(tensors))
+    parts = [_validate(assembly, clips, 2, World(rank, 2)) for rank in range(2)]
+    assert {name: parts[0][name] + parts[1][name] for name in alone} == pytest.approx(alone, rel=1e-5)
+    assert len(summed) == 2 * len(usual_tasks(assembly.host, assembly.layout)), "what the others found is added"
