@@ -1,12 +1,7 @@
 """What a codec loses: a file's signal beside what is left of it after encoding and decoding.
 
-    (1) PSNR    −10 log10 mean (x − x̂)²                                      video, in decibels
-    (2) SSIM    structural similarity, mean over frames (Wang et al. 2004)    video, 1 where nothing is lost
-    (3) SI-SDR  10 log10 ( |a x|² / |a x − x̂|² ),  a = ⟨x, x̂⟩ / |x|²        sound, in decibels (arXiv:1811.02508)
-
-These are torchmetrics'. To them come the numbers that the codec itself reports (``reconstruction_quality``), such as
-SoundStream's multi-scale mel distance, and installed metrics that have something to say of the file: a reconstruction is
-judged as if it had been generated, with the other signals given.
+To the numbers of :mod:`mmseqdiff.fidelity` come installed metrics that have something to say of the file: a reconstruction
+is judged as if it had been generated, with the other signals given.
 """
 
 from collections.abc import Mapping
@@ -22,6 +17,7 @@ from mmseqdiff.data.media import write_clip
 from mmseqdiff.device import usable_device
 from mmseqdiff.errors import CheckpointError, MediaError
 from mmseqdiff.evaluate.samples import checked
+from mmseqdiff.fidelity import fidelity
 from mmseqdiff.host import Host
 from mmseqdiff.modality import Modality
 from mmseqdiff.protocols import Comparison, MediaFormat, Metric
@@ -29,7 +25,7 @@ from mmseqdiff.recipe import Component
 from mmseqdiff.train import checkpoint
 from mmseqdiff.train.codec_folder import load_codec
 
-__all__ = ["Reconstruction", "files_beside", "judge", "load_modality", "measure", "reconstruct", "write_beside"]
+__all__ = ["Reconstruction", "files_beside", "judge", "load_modality", "reconstruct", "write_beside"]
 
 
 @attrs.frozen(eq=False)
@@ -40,7 +36,7 @@ class Reconstruction:
         signal: ``(time, …)``, cropped to the reconstruction's length.
         reconstruction: of the same shape.
         format: of both.
-        quality: named numbers, by :func:`measure`.
+        quality: named numbers, by :func:`mmseqdiff.fidelity.fidelity`.
     """
 
     signal: Float[Tensor, "time ..."]
@@ -86,15 +82,12 @@ def reconstruct(
     """
     format, codec = modality.format, modality.codec
     length = _fitting(modality, format.shape(min(seconds, format.duration(path) - start))[0], path)
-    signal = format.read(path, start, length / format.rate)
+    signal = format.read(path, start, length / format.rate).to(device)
     with torch.no_grad():
-        reconstruction = codec.decode(codec.encode(signal[None].to(device)))[0].cpu()
+        reconstruction = codec.decode(codec.encode(signal[None]))[0]
     signal = signal[: len(reconstruction)]
-    quality = measure(format, signal, reconstruction)
-    if hasattr(codec, "reconstruction_quality"):
-        own = codec.reconstruction_quality(signal[None].to(device), reconstruction[None].to(device))
-        quality = {**{name: float(value.mean()) for name, value in own.items()}, **quality}
-    return Reconstruction(signal, reconstruction, format, quality)
+    quality = fidelity(codec, format, signal, reconstruction)
+    return Reconstruction(signal.cpu(), reconstruction.cpu(), format, quality)
 
 
 def _fitting(modality: Modality, longest: int, path: Path) -> int:
@@ -106,24 +99,6 @@ def _fitting(modality: Modality, longest: int, path: Path) -> int:
             continue
         return length
     raise MediaError(f"{path}: {max(longest, 0)} frames or samples from there on are too short for the codec")
-
-
-def measure(
-    format: MediaFormat, signal: Float[Tensor, "time ..."], reconstruction: Float[Tensor, "time ..."]
-) -> dict[str, float]:
-    """Eq. (1) and (2) of video, Eq. (3) of sound; nothing of a signal that is neither."""
-    from torchmetrics.functional import audio, image  # slow to import
-
-    if format.stream == "video":
-        pictures = reconstruction.movedim(-1, 1), signal.movedim(-1, 1)
-        return {
-            "psnr": float(image.peak_signal_noise_ratio(*pictures, data_range=1.0)),
-            "ssim": float(image.structural_similarity_index_measure(*pictures, data_range=1.0)),
-        }
-    if format.stream == "audio":
-        ratio = audio.scale_invariant_signal_distortion_ratio(reconstruction, signal, zero_mean=True)
-        return {"si_sdr": float(ratio)}
-    return {}
 
 
 def judge(

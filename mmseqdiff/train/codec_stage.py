@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from mmseqdiff import random
 from mmseqdiff.errors import RecipeError
+from mmseqdiff.fidelity import fidelity
 from mmseqdiff.protocols import MediaFormat
 from mmseqdiff.recipe import CodecTraining
 from mmseqdiff.train.loop import Listen, Trainer
@@ -137,11 +138,8 @@ class Stage:
             signal = self.held_out.clips([(file, 0)], self.length).to(self._device)
             reconstruction = _reconstruct(codec, signal)
             signal = signal[:, : reconstruction.shape[1]]
-            values = {"mse": (signal - reconstruction).square().mean()}
-            if hasattr(codec, "reconstruction_quality"):
-                values = codec.reconstruction_quality(signal, reconstruction)
-            for name, value in values.items():
-                found.setdefault(name, []).append(float(value.mean()))
+            for name, value in fidelity(codec, self.format, signal[0], reconstruction[0]).items():
+                found.setdefault(name, []).append(value)
         return {name: sum(values) / len(values) for name, values in found.items()}
 
     @property

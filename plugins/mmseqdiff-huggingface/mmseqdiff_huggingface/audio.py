@@ -25,7 +25,8 @@ import transformers
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from mmseqdiff.layout import Track, uniform_edges
+from mmseqdiff.geometry import SoundGeometry
+from mmseqdiff.layout import Track
 from mmseqdiff.protocols import Codec
 from mmseqdiff_huggingface.files import Pretrained, find, load, read_configuration
 
@@ -169,13 +170,9 @@ class TransformersAudio(Pretrained, Codec):
         super().__init__(_load(getattr(transformers, name), folder), configuration)
         self.parts = kind(self.model)
         config = self.model.config
-        self.hop, self.sample_rate, self.sides = (
-            self.parts.hop,
-            config.sampling_rate,
-            getattr(config, "audio_channels", 1),
-        )
+        self.sides = getattr(config, "audio_channels", 1)
         self.normalize = getattr(config, "normalize", False)
-        self.latent_channels = config.hidden_size + self.normalize
+        self.geometry = SoundGeometry(self.parts.hop, config.sampling_rate, config.hidden_size + self.normalize)
         if quantizers and quantizers not in self.parts.stages:
             first, last = self.parts.stages[0], self.parts.stages[-1]
             raise ValueError(f"quantizers must be 0 for none, or lie in {first} … {last} for {name}, got {quantizers}")
@@ -189,31 +186,20 @@ class TransformersAudio(Pretrained, Codec):
         return not self.parts.ahead
 
     def segments(self, length: int) -> int:
-        """floor(length / hop): the samples after the last whole hop are dropped.
+        """floor(length / hop).
 
         Raises:
             ValueError: if the signal is shorter than one hop.
         """
-        if length < self.hop:
-            raise ValueError(f"{length} samples are too short for this codec: it needs {self.hop} samples or more")
-        return length // self.hop
+        return self.geometry.segments(length)
 
     def track(self, modality: str, shape: tuple[int, ...], rate: Fraction) -> Track:
-        """Latent n lies at ``[n, n + 1) · hop / rate`` seconds and is one token of ``latent_channels`` numbers.
-
-        Raises:
-            ValueError: if the signal is too short, or ``rate`` is not the model's.
-        """
-        if rate != self.sample_rate:
-            raise ValueError(
-                f"this codec takes {self.sample_rate} samples a second, not {rate}: set sample_rate to that"
-            )
-        edges = uniform_edges(self.segments(shape[0]), Fraction(rate) / self.hop)
-        return Track(modality, edges, grid=(), channels=self.latent_channels)
+        """That of :class:`mmseqdiff.geometry.SoundGeometry`."""
+        return self.geometry.track(modality, shape, rate)
 
     def encode(self, signal: Float[Tensor, "batch sample"]) -> Float[Tensor, "batch segment channel"]:
         """Continuous latents, Eq. (1) or (3)."""
-        signal = signal[:, : self.hop * self.segments(signal.shape[1])]
+        signal = signal[:, : self.geometry.hop * self.segments(signal.shape[1])]
         if not self.normalize:
             return self._encode(signal)
         scale = signal.square().mean(1, keepdim=True).sqrt() + 1e-8
@@ -223,7 +209,7 @@ class TransformersAudio(Pretrained, Codec):
 
     def decode(self, latents: Float[Tensor, "batch segment channel"]) -> Float[Tensor, "batch sample"]:
         """The waveform, Eq. (2) or (3), the loudness being the mean over all latents; at most ``hop`` samples for each."""
-        length = self.hop * latents.shape[1]
+        length = self.geometry.hop * latents.shape[1]
         if not self.normalize:
             return self._decode(latents)[:, :length].clamp(-1, 1)
         scale = latents[..., -1].mean(1, keepdim=True).exp()

@@ -27,6 +27,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from mmseqdiff.geometry import VideoGeometry
 from mmseqdiff.layout import Track
 from mmseqdiff.protocols import Codec
 from mmseqdiff_huggingface.files import Pretrained, find, load, read_configuration
@@ -39,29 +40,21 @@ STEM = "diffusion_pytorch_model"
 
 
 @attrs.frozen
-class Geometry:
+class Geometry(VideoGeometry):
     """What a model makes of a clip.
 
     Attributes:
-        stride: frames of one latent, but for the first.
-        spatial_stride: rows, and columns, of one latent.
-        channels: numbers in one latent.
         ahead: what in the model looks ahead; empty for a causal one.
-        together: latents after the first that the decoder takes together: their number must be a multiple of it.
     """
 
-    stride: int
-    spatial_stride: int
-    channels: int
     ahead: str = ""
-    together: int = 1
 
 
 def _magvit(model: nn.Module) -> Geometry:
     config, stride = model.config, model.temporal_compression_ratio
     # Without norms per picture they see the 4 frames that are encoded at a time: one latent's, or several.
     ahead = "" if config.spatial_group_norm or stride == 4 else "group norms over windows of 4 frames"
-    return Geometry(stride, model.spatial_compression_ratio, config.latent_channels, ahead)
+    return Geometry(stride, model.spatial_compression_ratio, config.latent_channels, ahead=ahead)
 
 
 def _ltx(model: nn.Module) -> Geometry:
@@ -71,7 +64,9 @@ def _ltx(model: nn.Module) -> Geometry:
             "an AutoencoderKLLTXVideo whose encoder_causal is false has no latent of the first frame alone"
         )
     ahead = "" if config.decoder_causal else "the decoder's centred convolutions"
-    return Geometry(model.temporal_compression_ratio, model.spatial_compression_ratio, config.latent_channels, ahead)
+    return Geometry(
+        model.temporal_compression_ratio, model.spatial_compression_ratio, config.latent_channels, ahead=ahead
+    )
 
 
 def _cogvideox(model: nn.Module) -> Geometry:
@@ -81,8 +76,8 @@ def _cogvideox(model: nn.Module) -> Geometry:
         int(config.temporal_compression_ratio),
         2 ** (len(config.block_out_channels) - 1),
         config.latent_channels,
-        "group norms over windows of 8 frames, and of 2 latents",
         together=model.num_latent_frames_batch_size,
+        ahead="group norms over windows of 8 frames, and of 2 latents",
     )
 
 
@@ -98,7 +93,9 @@ def _wan(model: nn.Module) -> Geometry:
 def _hunyuan(model: nn.Module) -> Geometry:
     config = model.config
     ahead = "group norms over the whole clip"
-    return Geometry(config.temporal_compression_ratio, config.spatial_compression_ratio, config.latent_channels, ahead)
+    return Geometry(
+        config.temporal_compression_ratio, config.spatial_compression_ratio, config.latent_channels, ahead=ahead
+    )
 
 
 MODELS: dict[str, Callable[[nn.Module], Geometry]] = {
@@ -142,34 +139,11 @@ class DiffusersVideo(Pretrained, Codec):
         Raises:
             ValueError: for other lengths.
         """
-        stride = self.geometry.stride
-        step = stride * self.geometry.together
-        if length < 1 or (length - 1) % step:
-            below = max(1 + (length - 1) // step * step, 1)
-            raise ValueError(
-                f"{length} frames do not fit this codec, which takes 1 + {step} n of them: "
-                f"the nearest are {below} and {below + step}"
-            )
-        return 1 + (length - 1) // stride
-
-    def grid(self, height: int, width: int) -> tuple[int, int]:
-        """Rows and columns of the latents of pictures.
-
-        Raises:
-            ValueError: if the picture's size is no multiple of the spatial stride.
-        """
-        stride = self.geometry.spatial_stride
-        if height % stride or width % stride:
-            raise ValueError(
-                f"pictures of {height} x {width} do not fit this codec: both must be multiples of {stride}"
-            )
-        return height // stride, width // stride
+        return self.geometry.segments(length)
 
     def track(self, modality: str, shape: tuple[int, ...], rate: Fraction) -> Track:
-        """The first latent lasts one frame, the others ``r``: edges 0, 1, 1 + r, 1 + 2 r … over ``rate``."""
-        frames, height, width, _ = shape
-        ends = [Fraction(1 + self.geometry.stride * n) / Fraction(rate) for n in range(self.segments(frames))]
-        return Track(modality, (Fraction(0), *ends), self.grid(height, width), self.geometry.channels)
+        """That of :class:`mmseqdiff.geometry.VideoGeometry`."""
+        return self.geometry.track(modality, shape, rate)
 
     def encode(self, signal: Pictures) -> LatentGrid:
         """Latents, Eq. (1): the posterior's mean, never a sample.
@@ -177,7 +151,7 @@ class DiffusersVideo(Pretrained, Codec):
         Raises:
             ValueError: if the codec cannot take that number of frames or that size of pictures.
         """
-        expected = (self.segments(signal.shape[1]), *self.grid(*signal.shape[2:4]), self.geometry.channels)
+        expected = (self.segments(signal.shape[1]), *self.geometry.grid(*signal.shape[2:4]), self.geometry.channels)
         latents = self.model.encode(2 * signal.movedim(-1, 1) - 1).latent_dist.mode().movedim(1, -1)
         if latents.shape[1:] != expected:
             raise ValueError(f"the model gave latents of {tuple(latents.shape[1:])}, expected {expected}")

@@ -21,12 +21,13 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from mmseqdiff import random
+from mmseqdiff.geometry import VideoGeometry
 from mmseqdiff.layout import Track
 from mmseqdiff.protocols import Memory, StreamingCodec
 from mmseqdiff.streaming import Past
 from mmseqdiff_magvit2.discriminator import Adversary, Discriminator
 from mmseqdiff_magvit2.inflation import inflate
-from mmseqdiff_magvit2.losses import edge_distance, motion_distance, peak_signal_to_noise
+from mmseqdiff_magvit2.losses import edge_distance, motion_distance
 from mmseqdiff_magvit2.networks import Decoder, Encoder
 from mmseqdiff_magvit2.quantizer import LookupFreeQuantizer
 
@@ -116,10 +117,9 @@ class Magvit2(nn.Module, StreamingCodec):
                 f"temporal_downsample needs one entry between every two of the {len(multipliers)} multipliers, "
                 f"got {len(temporal_downsample)}"
             )
-        self.stride = 2 ** sum(temporal_downsample) if temporal else 1
-        self.segment_lengths = 1, self.stride
-        self.spatial_stride = 2 ** len(temporal_downsample)
-        self.latent_channels = latent_channels
+        stride = 2 ** sum(temporal_downsample) if temporal else 1
+        self.geometry = VideoGeometry(stride, 2 ** len(temporal_downsample), latent_channels)
+        self.segment_lengths = 1, stride
         self.reconstruction_weight, self.edge_weight = reconstruction_weight, edge_weight
         self.motion_weight, self.latent_noise = motion_weight, latent_noise
         self.perceptual_weight, self.adversarial_weight = perceptual_weight, adversarial_weight
@@ -159,32 +159,11 @@ class Magvit2(nn.Module, StreamingCodec):
         Raises:
             ValueError: for other lengths.
         """
-        if length < 1 or (length - 1) % self.stride:
-            below = max(1 + (length - 1) // self.stride * self.stride, 1)
-            raise ValueError(
-                f"{length} frames do not fit this codec, which takes 1 + {self.stride} n of them: "
-                f"the nearest are {below} and {below + self.stride}"
-            )
-        return 1 + (length - 1) // self.stride
-
-    def grid(self, height: int, width: int) -> tuple[int, int]:
-        """Rows and columns of the latents of pictures.
-
-        Raises:
-            ValueError: if the picture's size is no multiple of the spatial stride.
-        """
-        stride = self.spatial_stride
-        if height % stride or width % stride:
-            raise ValueError(
-                f"pictures of {height} x {width} do not fit this codec: both must be multiples of {stride}"
-            )
-        return height // stride, width // stride
+        return self.geometry.segments(length)
 
     def track(self, modality: str, shape: tuple[int, ...], rate: Fraction) -> Track:
-        """The first latent lasts one frame, the others ``s``: edges 0, 1, 1 + s, 1 + 2 s … over ``rate``."""
-        frames, height, width, _ = shape
-        ends = [Fraction(1 + self.stride * n) / Fraction(rate) for n in range(self.segments(frames))]
-        return Track(modality, (Fraction(0), *ends), self.grid(height, width), self.latent_channels)
+        """That of :class:`mmseqdiff.geometry.VideoGeometry`."""
+        return self.geometry.track(modality, shape, rate)
 
     def encode(self, signal: Pictures) -> LatentGrid:
         """Latents, Eq. (1).
@@ -197,7 +176,7 @@ class Magvit2(nn.Module, StreamingCodec):
     def _latents(self, signal: Pictures) -> LatentGrid:
         """Eq. (1) before any quantiser."""
         self.segments(signal.shape[1])
-        self.grid(signal.shape[2], signal.shape[3])
+        self.geometry.grid(*signal.shape[2:4])
         return self.encoder(signal)
 
     def decode(self, latents: LatentGrid) -> Pictures:
@@ -214,15 +193,15 @@ class Magvit2(nn.Module, StreamingCodec):
             ValueError: if the codec cannot take that number of frames or that size of pictures, or the state is not of
                 a chunk like this.
         """
-        frames = chunk.shape[1]
+        frames, stride = chunk.shape[1], self.geometry.stride
         if state is None:
             self.segments(frames)
-        elif frames < 1 or frames % self.stride:
+        elif frames < 1 or frames % stride:
             raise ValueError(
-                f"a chunk of {frames} frames does not fit this codec: after the first chunk, of 1 + {self.stride} n frames, "
-                f"it takes multiples of {self.stride}"
+                f"a chunk of {frames} frames does not fit this codec: after the first chunk, of 1 + {stride} n frames, "
+                f"it takes multiples of {stride}"
             )
-        self.grid(chunk.shape[2], chunk.shape[3])
+        self.geometry.grid(*chunk.shape[2:4])
         past = Past(state)
         return self._quantised(self.encoder(chunk, past)), past.state()
 
@@ -283,10 +262,6 @@ class Magvit2(nn.Module, StreamingCodec):
             terms["adversarial"] = self.adversarial_weight * adversary.deceived(reconstruction)
             terms |= adversary(signal, reconstruction)
         return terms
-
-    def reconstruction_quality(self, signal: Pictures, reconstruction: Pictures) -> dict[str, Tensor]:
-        """``psnr`` of every clip, in decibels."""
-        return {"psnr": peak_signal_to_noise(signal, reconstruction)}
 
     def image_codec(self) -> "Magvit2":
         """An untrained codec of single pictures that :meth:`inflate_from` takes: cheaper to train, so trained first."""

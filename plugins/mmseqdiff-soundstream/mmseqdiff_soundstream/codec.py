@@ -23,12 +23,13 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from mmseqdiff import random
-from mmseqdiff.layout import Track, uniform_edges
+from mmseqdiff.geometry import SoundGeometry
+from mmseqdiff.layout import Track
 from mmseqdiff.protocols import Memory, StreamingCodec
 from mmseqdiff.streaming import Past
 from mmseqdiff_soundstream.discriminators import HOP, Adversary
 from mmseqdiff_soundstream.layers import Decoder, Encoder
-from mmseqdiff_soundstream.losses import MelDistance, signal_to_distortion
+from mmseqdiff_soundstream.losses import MelDistance
 from mmseqdiff_soundstream.quantizer import ResidualQuantizer
 
 __all__ = ["SoundStream"]
@@ -78,8 +79,8 @@ class SoundStream(nn.Module, StreamingCodec):
         stft_channels: int = 32,
     ) -> None:
         super().__init__()
-        self.latent_channels, self.hop, self.sample_rate = latent_channels, math.prod(strides), sample_rate
-        self.segment_lengths = self.hop, self.hop
+        self.geometry = SoundGeometry(math.prod(strides), sample_rate, latent_channels)
+        self.segment_lengths = self.geometry.hop, self.geometry.hop
         self.quantized_probability, self.latent_noise = quantized_probability, latent_noise
         self.mel_weight, self.waveform_weight, self.commitment_weight = mel_weight, waveform_weight, commitment_weight
         self.adversarial_weight, self.feature_weight = adversarial_weight, feature_weight
@@ -90,31 +91,20 @@ class SoundStream(nn.Module, StreamingCodec):
         self.mel_distance = MelDistance(sample_rate)
 
     def segments(self, length: int) -> int:
-        """floor(length / hop): 34,000 samples are 106 latents of 320, and the last 80 samples are dropped.
+        """floor(length / hop).
 
         Raises:
             ValueError: if the signal is shorter than one hop.
         """
-        if length < self.hop:
-            raise ValueError(f"{length} samples are too short for this codec: it needs {self.hop} samples or more")
-        return length // self.hop
+        return self.geometry.segments(length)
 
     def track(self, modality: str, shape: tuple[int, ...], rate: Fraction) -> Track:
-        """Latent n lies at ``[n, n + 1) · hop / rate`` seconds and is one token of ``latent_channels`` numbers.
-
-        Raises:
-            ValueError: if the signal is shorter than one hop, or ``rate`` is not the codec's.
-        """
-        if rate != self.sample_rate:
-            raise ValueError(
-                f"this codec takes {self.sample_rate} samples a second, not {rate}: its sample_rate should be the modality's"
-            )
-        edges = uniform_edges(self.segments(shape[0]), Fraction(rate) / self.hop)
-        return Track(modality, edges, grid=(), channels=self.latent_channels)
+        """That of :class:`mmseqdiff.geometry.SoundGeometry`."""
+        return self.geometry.track(modality, shape, rate)
 
     def crop(self, signal: Float[Tensor, "batch sample"]) -> Float[Tensor, "batch sample_cropped"]:
         """The signal without the samples after its last whole hop."""
-        return signal[:, : self.hop * self.segments(signal.shape[1])]
+        return signal[:, : self.geometry.hop * self.segments(signal.shape[1])]
 
     def encode(self, signal: Float[Tensor, "batch sample"]) -> Float[Tensor, "batch segment channel"]:
         """Continuous latents, Eq. (1), of the signal cropped to whole hops."""
@@ -147,8 +137,10 @@ class SoundStream(nn.Module, StreamingCodec):
             ValueError: if the samples are no whole hops, or the state is not of a chunk like this.
         """
         samples = chunk.shape[1]
-        if samples < 1 or samples % self.hop:
-            raise ValueError(f"a chunk of {samples} samples does not fit this codec: it takes multiples of {self.hop}")
+        if samples < 1 or samples % self.geometry.hop:
+            raise ValueError(
+                f"a chunk of {samples} samples does not fit this codec: it takes multiples of {self.geometry.hop}"
+            )
         past = Past(state)
         return self.encoder(chunk[:, None], past).transpose(1, 2), past.state()
 
@@ -174,7 +166,7 @@ class SoundStream(nn.Module, StreamingCodec):
         Raises:
             ValueError: if they are so short that the discriminator of the transform has no logit.
         """
-        if self.hop * self.segments(shape[0]) < 7 * HOP:
+        if self.geometry.hop * self.segments(shape[0]) < 7 * HOP:
             raise ValueError(f"{shape[0]} samples are too short for the adversary: it needs {7 * HOP} samples or more")
         return self._adversary()
 
@@ -216,8 +208,5 @@ class SoundStream(nn.Module, StreamingCodec):
     def reconstruction_quality(
         self, signal: Float[Tensor, "batch sample"], reconstruction: Float[Tensor, "batch sample"]
     ) -> dict[str, Tensor]:
-        """``mel``, the multi-scale mel distance of every clip, and ``si_sdr``, in decibels."""
-        return {
-            "mel": self.mel_distance(signal, reconstruction),
-            "si_sdr": signal_to_distortion(signal, reconstruction),
-        }
+        """``mel``, the multi-scale mel distance of every clip."""
+        return {"mel": self.mel_distance(signal, reconstruction)}

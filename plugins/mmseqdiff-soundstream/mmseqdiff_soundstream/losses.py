@@ -3,7 +3,6 @@
 With S^s the 64-bin mel magnitude spectrogram of window s and hop s / 4, one column per frame:
 
     (1) mel = Σ_{s = 2^6 … 2^11} mean_frames ( |S^s − Ŝ^s|_1 + α_s |log S^s − log Ŝ^s|_2 ),   α_s = sqrt(s / 2)
-    (2) SI-SDR = 10 log10 ( |a x|² / |a x − x̂|² ),   a = ⟨x, x̂⟩ / |x|²                     (arXiv:1811.02508)
 
 The paper sums over frames; the mean makes (1) independent of the crop. Norms run over the 64 mels. The transform of a
 window shorter than 512 samples is zero-padded to 512 points: with fewer, the lowest mel filters fall between two
@@ -19,12 +18,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-__all__ = ["MelDistance", "mel_filters", "signal_to_distortion"]
+__all__ = ["MelDistance", "mel_filters"]
 
 SCALES = tuple(2**power for power in range(6, 12))
 _SHORTEST_TRANSFORM = 512
 _FLOOR = 1e-2
-_TINY = 1e-12
 
 
 def mel_filters(points: int, mels: int, rate: int) -> Float[Tensor, "frequency mel"]:
@@ -76,16 +74,3 @@ class MelDistance(nn.Module):
                 logarithmic = (true.clamp(min=_FLOOR).log() - guess.clamp(min=_FLOOR).log()).norm(dim=-1)
                 total = total + (linear + math.sqrt(scale / 2) * logarithmic).mean(-1)
         return total
-
-
-def signal_to_distortion(
-    signal: Float[Tensor, "batch sample"], reconstruction: Float[Tensor, "batch sample"]
-) -> Float[Tensor, " batch"]:
-    """Eq. (2), in decibels: what is not a scaled copy of the signal is distortion. Means are removed first."""
-    signal, reconstruction = (
-        signal - signal.mean(-1, keepdim=True),
-        reconstruction - reconstruction.mean(-1, keepdim=True),
-    )
-    copy = signal * ((signal * reconstruction).sum(-1) / signal.square().sum(-1).clamp(min=_TINY))[:, None]
-    distortion = (copy - reconstruction).square().sum(-1)
-    return 10 * (copy.square().sum(-1).clamp(min=_TINY) / distortion.clamp(min=_TINY)).log10()

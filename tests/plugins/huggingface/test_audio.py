@@ -31,7 +31,7 @@ def codec(saved):
 @pytest.mark.parametrize("name", HOPS)
 def test_the_laws_hold_and_the_stated_causality_is_the_measured_one(codec, failures, name):
     model = codec(name)
-    rate, signal = Fraction(model.sample_rate), sound(10 * HOPS[name] + 3)
+    rate, signal = Fraction(model.geometry.sample_rate), sound(10 * HOPS[name] + 3)
     assert failures(model, shapes=(signal.shape[1:],), rates=(rate,)) == []
     encoder, decoder = look_ahead(model, signal, rate)
     assert model.causal == (name in CAUSAL)
@@ -42,8 +42,8 @@ def test_the_laws_hold_and_the_stated_causality_is_the_measured_one(codec, failu
 
 def test_law_12_what_is_hidden_changes_no_bit_though_the_codec_looks_ahead(codec, failures):
     model = codec("encodec-48k")
-    modality = Modality(model, AudioFormat(rate=Fraction(model.sample_rate)))
-    assert failures(modality, laws=HIDES, lengths=(Fraction(160, model.sample_rate),)) == []
+    modality = Modality(model, AudioFormat(rate=Fraction(model.geometry.sample_rate)))
+    assert failures(modality, laws=HIDES, lengths=(Fraction(160, model.geometry.sample_rate),)) == []
 
 
 def test_every_class_is_tried(codec):
@@ -59,11 +59,11 @@ def test_a_mirrored_border_lets_only_the_first_latents_see_ahead(codec):
 @pytest.mark.parametrize("name", ["dac", "encodec-48k"])
 def test_where_a_codec_looks_to_both_sides_a_hop_moves_the_latents_around_its_own_most(codec, name):
     model, segments = codec(name), 24
-    signal, offsets = sound(segments * model.hop), []
+    signal, offsets = sound(segments * model.geometry.hop), []
     latents = model.encode(signal)
     for n in range(8, 16):
         changed = signal.clone()
-        changed[:, n * model.hop : (n + 1) * model.hop] *= -1
+        changed[:, n * model.geometry.hop : (n + 1) * model.geometry.hop] *= -1
         moved = (model.encode(changed) - latents).square().sum((0, 2))
         offsets.append(((moved * torch.arange(segments)).sum() / moved.sum()).item() - n)
     assert abs(sum(offsets) / len(offsets)) < 0.5, "latents lie elsewhere than their track says"
@@ -103,7 +103,7 @@ def test_loudness_is_a_channel_of_the_latents_and_comes_back(codec):
 
 
 def test_rates_lengths_and_stages_that_do_not_fit_are_refused_and_those_allowed_named(codec):
-    with pytest.raises(ValueError, match="takes 1600 samples a second, not 16000: set sample_rate"):
+    with pytest.raises(ValueError, match="takes 1600 samples a second, not 16000: its sample rate and"):
         codec("mimi").track("audio", (1000,), Fraction(16000))
     with pytest.raises(ValueError, match="needs 16 samples or more"):
         codec("mimi").segments(15)

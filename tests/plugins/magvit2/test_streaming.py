@@ -33,7 +33,7 @@ MODELS = {
 
 
 def clip(model, segments=SEGMENTS, batch=2):
-    frames = 1 + model.stride * (segments - 1)
+    frames = 1 + model.geometry.stride * (segments - 1)
     return torch.rand(batch, frames, 8, 4, 3, generator=torch.Generator().manual_seed(1)).double()
 
 

@@ -32,7 +32,7 @@ def sound(samples, batch=2):
 @given(data=st.data(), segments=st.integers(1, 20))
 def test_any_plan_of_chunks_gives_the_whole(strides, data, segments):
     made = codec(strides)
-    check_streaming(made, sound(segments * made.hop), data.draw(chunks(segments)), 1e-10)
+    check_streaming(made, sound(segments * made.geometry.hop), data.draw(chunks(segments)), 1e-10)
 
 
 @settings(max_examples=3)
