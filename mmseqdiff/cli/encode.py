@@ -24,6 +24,12 @@ def encode(
         str | None, typer.Option(help="Seconds from one clip's start to the next; the clip's length if not given.")
     ] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Clips encoded at once.")] = 8,
+    dtype: Annotated[
+        str | None,
+        typer.Option(
+            help="How latents are stored: float32 (a new store), or float16, which takes half the room; else as the store is."
+        ),
+    ] = None,
     device: Annotated[str, typer.Option(help="Where to encode: cpu, cuda …")] = "cpu",
     engine: Annotated[
         str, typer.Option(help="Whose workers encode: those of this machine (local) or of Ray (ray).")
@@ -37,6 +43,7 @@ def encode(
     ] = None,
 ) -> None:
     """Encode every media file of FOLDER into the store OUT. The same command resumes."""
+    from mmseqdiff.data.store import DTYPES
     from mmseqdiff.data.workers import Here, Processes, Ray
     from mmseqdiff.device import usable_device
     from mmseqdiff.errors import UserError
@@ -51,6 +58,8 @@ def encode(
         if not separator:
             raise UserError(f"--codec {entry!r} should read MODALITY=FOLDER")
         folders[name] = Path(path)
+    if dtype is not None and dtype not in DTYPES:
+        raise UserError(f"--dtype {dtype!r} should be {' or '.join(DTYPES)}")
     if engine not in ("local", "ray"):
         raise UserError(f"--engine {engine!r} should be local or ray")
     if engine == "local" and address is not None:
@@ -69,6 +78,7 @@ def encode(
         out,
         stride=None if stride is None else exact_seconds(stride, "--stride"),
         batch_size=batch_size,
+        dtype=dtype,
         device=device,
         crew=crew,
     )

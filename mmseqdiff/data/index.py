@@ -35,7 +35,7 @@ class StoreIndex:
     Attributes:
         layout: the tracks of a clip.
         codecs: modality → hash of the codec that made its latents.
-        dtype: ``"float32"`` or ``"float16"``.
+        dtype: how latents are stored, one of :data:`mmseqdiff.data.store.DTYPES`.
         recipe: how the clips were cut and encoded, in plain values; empty if nobody said.
         shards: the files that count, in the order of their rows.
         moments: modality → moments of all its raw latents.

@@ -33,7 +33,10 @@ from mmseqdiff.layout import Layout
 from mmseqdiff.modality import Statistics
 from mmseqdiff.values import difference
 
-__all__ = ["LatentStore"]
+__all__ = ["DTYPES", "LatentStore"]
+
+DTYPES = ("float32", "float16")
+"""How latents can be stored; a new store has the first where nothing is said."""
 
 _INDEX = "index.json"
 _AGAIN = "delete the folder and encode again"
@@ -62,7 +65,7 @@ class LatentStore:
         codecs: Mapping[str, str],
         *,
         recipe: Mapping[str, Any] | None = None,
-        dtype: str = "float32",
+        dtype: str | None = None,
     ) -> "LatentStore":
         """A new store, or the one that is already there, to be completed; shards that were deleted are forgotten.
 
@@ -71,14 +74,14 @@ class LatentStore:
             layout: the tracks of a clip.
             codecs: modality → hash of the codec that makes its latents.
             recipe: how clips are cut and encoded, in plain values (as JSON has them); None says nothing.
-            dtype: ``"float32"`` or ``"float16"``; how latents are stored. They are always read as float32.
+            dtype: one of :data:`DTYPES`; how latents are stored; None is the store's own. They are always read as float32.
 
         Raises:
             StoreError: if the store that is there was made otherwise, or the folder cannot be written.
             ValueError: if the dtype is unknown, or codecs and layout name different modalities.
         """
-        if dtype not in ("float32", "float16"):
-            raise ValueError(f"a store holds float32 or float16, not {dtype!r}")
+        if dtype is not None and dtype not in DTYPES:
+            raise ValueError(f"a store holds {' or '.join(DTYPES)}, not {dtype!r}")
         if set(codecs) != set(layout.modalities):
             raise ValueError(
                 f"the layout has {', '.join(layout.modalities)}, but codecs were given for {', '.join(codecs)}"
@@ -86,14 +89,16 @@ class LatentStore:
         folder = Path(folder)
         if (folder / _INDEX).exists():
             store = cls.open(folder, layout, codecs, recipe)
-            if store.dtype != dtype:
-                raise StoreError(f"{folder} holds {store.dtype}, but {dtype} was asked for; {_AGAIN}")
+            if dtype not in (None, store.dtype):
+                raise StoreError(
+                    f"{folder} holds {store.dtype}, but {dtype} was asked for; say {store.dtype}, or {_AGAIN}"
+                )
             if not store._index.recipe:
                 store._index = attrs.evolve(store._index, recipe=dict(recipe or {}))
             store._forget_missing()
             store._sweep()
             return store
-        store = cls(folder, StoreIndex(layout, dict(codecs), dtype, dict(recipe or {})))
+        store = cls(folder, StoreIndex(layout, dict(codecs), dtype or DTYPES[0], dict(recipe or {})))
         store._index.write(folder / _INDEX)
         return store
 
@@ -138,7 +143,7 @@ class LatentStore:
 
     @property
     def dtype(self) -> str:
-        """``"float32"`` or ``"float16"``: how latents are stored."""
+        """How latents are stored, one of :data:`DTYPES`."""
         return self._index.dtype
 
     @property

@@ -43,6 +43,7 @@ def encode_to_store(
     *,
     stride: Fraction | None = None,
     batch_size: int = 8,
+    dtype: str | None = None,
     device: str = "cpu",
     crew: Crew | None = None,
 ) -> EncodeReport:
@@ -57,6 +58,7 @@ def encode_to_store(
         out: the store.
         stride: seconds from one clip's start to the next; the clip's length where None.
         batch_size: clips encoded at once.
+        dtype: how latents are stored, one of :data:`mmseqdiff.data.store.DTYPES`; None is the store's own.
         device: where to encode.
         crew: who encodes; this process where None.
 
@@ -86,7 +88,7 @@ def encode_to_store(
         modality.codec.eval()
     how = {**encoded_with(recipe), "stride": str(recipe.seconds if stride is None else stride)}
     with only_writer(out, StoreError):
-        store = LatentStore.create(out, layout, hashes, recipe=how)
+        store = LatentStore.create(out, layout, hashes, recipe=how, dtype=dtype)
         for name, modality in modalities.items():
             keep_codec(modality.codec, codecs.get(name), out / "codecs" / name, name)
         return encode_folder(

@@ -99,6 +99,7 @@ def test_numbers_that_are_none(made, command, tmp_path):
     encode = ("encode", clips, "--recipe", run / "recipe.toml", *codecs, "--out", store)
     refused(command(*encode, "--stride", "abc"), "--stride", "abc")
     refused(command(*encode, "--stride", "0"), "stride", "positive")
+    refused(command(*encode, "--dtype", "float61"), "--dtype", "float61", "float32 or float16")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -196,15 +197,23 @@ def test_a_store_that_cannot_be_completed_and_a_film_that_cannot_be_read(made, c
         shutil.copytree(store, copy)
         return copy
 
-    def unchanged(at, *parts, **options):
+    def unchanged(at, *parts, more=(), **options):
         before = {path.name: path.read_bytes() for path in at.iterdir() if path.is_file()}
-        refused(encode(at, **options), *parts)
+        refused(encode(at, *more, **options), *parts)
         assert {path.name: path.read_bytes() for path in at.iterdir() if path.is_file()} == before
 
     assert encode(store)[0] == 0
     assert "0 clips added" in command.out
     assert [line for line in command.out.splitlines() if "torn.mp4" in line] == command.out.splitlines()[1:]
     assert len(LatentStore.open(store)) == held
+
+    half = tmp_path / "half"
+    assert encode(half, "--dtype", "float16")[0] == 0
+    torch.testing.assert_close(
+        LatentStore.open(half).batch(range(held)), LatentStore.open(store).batch(range(held)), rtol=1e-3, atol=1e-3
+    )
+    unchanged(half, "holds float16", "say float16", more=("--dtype", "float32"))
+    assert encode(half)[0] == 0, "it is completed as it is"
 
     flipped = broken("flipped")
     (shard,) = flipped.glob("*.arrow")

@@ -76,8 +76,9 @@ def test_half_precision_takes_half_the_room(tmp_path, parts):
         assert torch.equal(batch["video"], many["video"][[1999, 7]].to(getattr(torch, dtype)).float())
         sizes[dtype] = sum(path.stat().st_size for path in (tmp_path / dtype).glob("*.arrow"))
     assert sizes["float16"] < 0.65 * sizes["float32"]
-    with pytest.raises(StoreError, match="holds float16, but float32 was asked for"):
-        LatentStore.create(tmp_path / "float16", LAYOUT, CODECS)
+    with pytest.raises(StoreError, match="holds float16, but float32 was asked for; say float16"):
+        LatentStore.create(tmp_path / "float16", LAYOUT, CODECS, dtype="float32")
+    assert LatentStore.create(tmp_path / "float16", LAYOUT, CODECS).dtype == "float16", "it is completed as it is"
     with pytest.raises(StoreError, match="not finite in float16"):
         LatentStore.open(tmp_path / "float16").commit(
             clips(1), {name: 1e5 + values[:1] for name, values in many.items()}
