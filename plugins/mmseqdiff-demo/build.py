@@ -1,7 +1,7 @@
 """Makes what this distribution ships, from nothing: `make demo-weights`, or `python plugins/mmseqdiff-demo/build.py`.
 
     prepare       monologues to train on, and others that are held out
-    train-codec   video, then audio; and audio once more, the decoder alone, against an adversary
+    train-codec   video, then audio; each once more, the decoder alone, against an adversary
     encode        the monologues to latents
     train         the recipe avdit-demo, in the stages of STAGES
     pack          the averaged weights, the codecs, the curves and eight held-out clips into the package
@@ -30,6 +30,14 @@ find what links them; a stage of nothing else finds it within 1,500 steps, and t
 """
 MODALITIES = ("video", "audio")
 AGAINST_ADVERSARY: dict[str, tuple[str, ...]] = {
+    "video": (
+        "modalities.video.codec.adversarial_weight=0.05",
+        "modalities.video.codec.discriminator_channels=8",
+        "codec_training.video.image_steps=0",
+        "codec_training.video.steps=800",
+        "codec_training.video.learning_rate=2e-4",
+        "codec_training.video.adversary_learning_rate=2e-3",
+    ),
     "audio": (
         "modalities.audio.codec.adversarial_weight=1e-3",
         "modalities.audio.codec.feature_weight=0.1",
@@ -77,12 +85,10 @@ def main() -> None:
     for modality in MODALITIES:
         train_codec, trained = ("train-codec", RECIPE, modality, "--data", train), codecs / modality
         run(*train_codec, "--out", trained, *overrides, *place)
-        if modality in AGAINST_ADVERSARY:
-            changes = [f"codec_training.{modality}.{change}" for change in SECOND_TRAINING]
-            second = ("--start-from", trained, *sets([*changes, *AGAINST_ADVERSARY[modality]]))
-            trained = sharper / modality
-            run(*train_codec, "--out", trained, *overrides, *second, *place)
-        both += ["--codec", f"{modality}={trained}"]
+        changes = [f"codec_training.{modality}.{change}" for change in SECOND_TRAINING]
+        second = ("--start-from", trained, *sets([*changes, *AGAINST_ADVERSARY[modality]]))
+        run(*train_codec, "--out", sharper / modality, *overrides, *second, *place)
+        both += ["--codec", f"{modality}={sharper / modality}"]
     for folder, store in ((train, root / "store"), (held_out, root / "validation")):
         run("encode", folder, "--recipe", RECIPE, *both, "--out", store, *overrides, *place)
     stores = ["--data", root / "store", "--validation", root / "validation"]
