@@ -29,7 +29,6 @@ from mmseqdiff import random
 from mmseqdiff.errors import UserError
 from mmseqdiff.layout import Interval, Layout
 from mmseqdiff.pipeline import Pipeline, build_task
-from mmseqdiff.plan import SamplingPlan
 from mmseqdiff.protocols import Guidance, MediaFormat, Plan, Sampler, Task
 from mmseqdiff.recipe import Component
 from mmseqdiff.support import warn_off_support
@@ -120,13 +119,11 @@ class LongClip:
         formats: modality → media format.
         lengths: modality → frames or samples of the whole clip.
         windows: how many pieces.
-        plans: of the first window and of all others.
     """
 
     formats: Mapping[str, MediaFormat]
     lengths: Mapping[str, int]
     windows: int
-    plans: tuple[SamplingPlan, SamplingPlan]
     _pieces: Callable[[], Iterator[dict[str, Tensor]]]
 
     def __iter__(self) -> Iterator[dict[str, Tensor]]:
@@ -194,14 +191,14 @@ def generate_long(
     windows = Windows.of(layout, formats, pipeline.seconds, overlap)
     count = windows.count(lengths)
     following = Start({name: windows.overlap(name) / format.rate for name, format in formats.items()})
-    plans = pipeline.plan(task, plan, steps), pipeline.plan(following, plan, steps)
-    for made in plans:
+    first, others = pipeline.plan(task, plan, steps), pipeline.plan(following, plan, steps)
+    for made in (first, others):
         warn_off_support(made, pipeline.assembly.policy)
     signals = pipeline.read(task, {name: Path(path) for name, path in files.items()}, start, "ranges")
     key = random.example_keys(seed, [sample])
 
     def pieces() -> Iterator[dict[str, Tensor]]:
-        given, made = pipeline.encode(task, signals), plans[0]
+        given, made = pipeline.encode(task, signals), first
         done, ends = dict.fromkeys(lengths, 0), {}
         for w in progress(range(count)):
             keys = key if w == 0 else random.fold(key, "window", w)
@@ -218,11 +215,11 @@ def generate_long(
                 piece[name] = shown[: min(length, lengths[name] - done[name])].clone()
                 done[name] += len(piece[name])
             if w + 1 < count:
-                given, made = pipeline.encode(following, _moved(decoded, windows)), plans[1]  # Eq. (2)
+                given, made = pipeline.encode(following, _moved(decoded, windows)), others  # Eq. (2)
             del latents, decoded, signal, shown
             yield piece
 
-    return LongClip(formats, lengths, count, plans, pieces)
+    return LongClip(formats, lengths, count, pieces)
 
 
 def _go_over(old: Float[Tensor, "overlap ..."], new: Float[Tensor, "time ..."]) -> Float[Tensor, "time ..."]:
