@@ -2,7 +2,7 @@
 
     (1) sound   latent n stands for samples [h n, h (n + 1)); samples after the last whole hop h are dropped
     (2) video   latent 0 stands for frame 0 alone, latent n > 0 for frames [1 + s (n − 1), 1 + s n);
-                either has one token for every square of p × p pixels
+                each of these latents has one token for every square of p × p pixels
 
 (1) is SoundStream's (arXiv:2107.03312 §III-A), (2) that of causal video codecs since MAGVIT-v2 (arXiv:2310.05737 §3.2).
 """
@@ -48,8 +48,8 @@ class SoundGeometry:
         """
         if rate != self.sample_rate:
             raise ValueError(
-                f"this codec takes {self.sample_rate} samples a second, not {rate}: its sample rate and the modality's "
-                "sample_rate must be the same"
+                f"this codec takes {self.sample_rate} samples a second, not {rate}: set the modality's sample_rate to "
+                f"{self.sample_rate}, or take a codec of {rate}"
             )
         edges = uniform_edges(self.segments(shape[0]), Fraction(rate) / self.hop)
         return Track(modality, edges, grid=(), channels=self.channels)
@@ -72,7 +72,7 @@ class VideoGeometry:
     together: int = 1
 
     def segments(self, length: int) -> int:
-        """1 + n for 1 + s n frames.
+        """1 + n for 1 + s n frames, n a multiple of ``together``.
 
         Raises:
             ValueError: for other lengths.
@@ -87,7 +87,7 @@ class VideoGeometry:
         return 1 + (length - 1) // self.stride
 
     def grid(self, height: int, width: int) -> tuple[int, int]:
-        """Rows and columns of tokens of pictures.
+        """Rows and columns of tokens of a picture of this size.
 
         Raises:
             ValueError: if the picture's size is no multiple of p.

@@ -327,7 +327,7 @@ class TrainableCodec(Codec, Protocol):
         image_codec() -> nn.Module and inflate_from(module)     a cheaper codec of single frames, itself with a
             ``training_loss``, trained first; then this codec takes its weights (arXiv:2310.05737 §3.2)
         reconstruction_quality(signal, reconstruction) -> dict[str, Tensor]     named numbers per clip, to be reported beside
-            those of :mod:`mmseqdiff.fidelity`
+            those of :mod:`mmseqdiff.fidelity`, or in the place of one of the same name
         adversary(shape) -> nn.Module     an untrained network that learns to tell signals of this shape, ``(time, …)``, from
             reconstructions; ``training_loss`` then takes it as ``adversary=`` from some step on, and has terms for both.
             Those of the adversary itself are named ``adversary/…`` and reach its weights alone, all others the codec's alone.

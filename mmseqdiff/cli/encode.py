@@ -27,7 +27,8 @@ def encode(
     dtype: Annotated[
         str | None,
         typer.Option(
-            help="How latents are stored: float32 (a new store), or float16, which takes half the room; else as the store is."
+            help="How latents are stored: float32, or float16, which takes half the room. If not given, as the store "
+            "that is there has them; a new one has float32."
         ),
     ] = None,
     device: Annotated[str, typer.Option(help="Where to encode: cpu, cuda …")] = "cpu",

@@ -26,8 +26,8 @@ def reconstruct(
     device: Annotated[str, typer.Option(help="Where to code: cpu, cuda …")] = "cpu",
     as_json: Annotated[bool, typer.Option("--json", help="Print the numbers as JSON.")] = False,
 ) -> None:
-    """Write IN beside its reconstruction to OUT, with PSNR and SSIM of video, SI-SDR and mel distance of sound, and what
-    installed metrics say of it; of a folder the mean over files."""
+    """Write IN beside its reconstruction to OUT, with PSNR and SSIM of video, SI-SDR of sound, what the codec
+    reports itself and what installed metrics say of it; of a folder the mean over files."""
     from rich.console import Console
     from rich.progress import track
 
@@ -125,7 +125,7 @@ def _summary(rows: Sequence[Mapping[str, float]]) -> dict[str, dict[str, float]]
         values = np.array([row[key] for row in rows if key in row])
         found[key] = {"mean": float(values.mean()), "files": len(values)}
         if len(values) > 1:
-            with np.errstate(invalid="ignore"):  # of an infinite value, as the decibels of a perfect picture
+            with np.errstate(invalid="ignore"):  # of an infinite value, which a codec may report
                 found[key]["standard error"] = float(values.std(ddof=1) / len(values) ** 0.5)
     return found
 

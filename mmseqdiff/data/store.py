@@ -250,6 +250,7 @@ class LatentStore:
                 clip = clips[int((~finite).nonzero()[0])]
                 raise StoreError(
                     f"the {track.modality} codec gave latents of {clip} that are not finite in {self.dtype}"
+                    + ("; encode into another folder with float32" if self.dtype == "float16" else "")
                 )
 
     def _write_shard(self, clips: Sequence[Clip], latents: Mapping[str, Tensor]) -> Shard:

@@ -72,7 +72,13 @@ def main() -> None:
     parser.add_argument("--device", default="cpu", help="where to train (cpu)")
     parser.add_argument("--train-clips", type=int, default=4000, help="monologues to train on (4000)")
     parser.add_argument("--held-out-clips", type=int, default=160, help="monologues that are held out (160)")
-    parser.add_argument("--set", action="append", default=[], metavar="PATH=VALUE", help="overrides the recipe")
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="PATH=VALUE",
+        help="overrides the recipe, but not what AGAINST_ADVERSARY does",
+    )
     arguments = parser.parse_args()
     root, data = arguments.root, arguments.data
     train, held_out, codecs, sharper = data / "train", data / "held_out", root / "codecs", root / "sharper"

@@ -91,7 +91,7 @@ def test_the_command_writes_both_codecs_reconstructions_and_their_numbers(codecs
     code, output = run(monkeypatch, capsys, *words, "--seconds", 1)
     assert code == 0
     assert "video: seconds 0.625, psnr" in output.out, "5 of 8 frames"
-    assert "audio: seconds 1, mel" in output.out
+    assert "audio: seconds 1, si_sdr" in output.out
 
 
 @pytest.fixture

@@ -41,7 +41,7 @@ STEM = "diffusion_pytorch_model"
 
 @attrs.frozen
 class Geometry(VideoGeometry):
-    """What a model makes of a clip.
+    """How a model divides a clip, and whether it looks ahead in it.
 
     Attributes:
         ahead: what in the model looks ahead; empty for a causal one.
@@ -134,7 +134,7 @@ class DiffusersVideo(Pretrained, Codec):
         return not self.geometry.ahead
 
     def segments(self, length: int) -> int:
-        """1 + n for 1 + r n frames.
+        """1 + n for 1 + r n frames; of some models n must be even.
 
         Raises:
             ValueError: for other lengths.

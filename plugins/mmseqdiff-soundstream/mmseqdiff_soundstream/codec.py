@@ -47,7 +47,7 @@ class SoundStream(nn.Module, StreamingCodec):
         quantized_probability: the part of the examples that the decoder sees quantised in training.
         latent_noise: Gaussian noise on the latents in training, relative to each channel's own standard deviation, so
             that the decoder forgives a generated latent its errors.
-        sample_rate: samples a second; only the training loss needs to know it.
+        sample_rate: samples a second of every signal; the mel distance is made for it.
         mel_weight: of the multi-scale mel distance.
         waveform_weight: of the mean absolute difference of the waveforms.
         commitment_weight: of the quantiser's commitment loss.

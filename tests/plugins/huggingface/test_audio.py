@@ -103,7 +103,9 @@ def test_loudness_is_a_channel_of_the_latents_and_comes_back(codec):
 
 
 def test_rates_lengths_and_stages_that_do_not_fit_are_refused_and_those_allowed_named(codec):
-    with pytest.raises(ValueError, match="takes 1600 samples a second, not 16000: its sample rate and"):
+    with pytest.raises(
+        ValueError, match="takes 1600 samples a second, not 16000: set the modality's sample_rate to 1600"
+    ):
         codec("mimi").track("audio", (1000,), Fraction(16000))
     with pytest.raises(ValueError, match="needs 16 samples or more"):
         codec("mimi").segments(15)

@@ -1,4 +1,4 @@
-"""The mel distance and the signal-to-distortion ratio."""
+"""The mel distance."""
 
 import math
 
