@@ -68,10 +68,11 @@ def test_ratios_are_of_the_fastest_repeats_and_to_ours():
 
 @pytest.mark.slow
 def test_the_memory_of_a_long_clip_is_that_of_a_short_one():
+    """To 16 MiB, of which allocators leave some now and then; a codec that has it whole takes hundreds more."""
     size = Size(channels=8, pixels=8)
     found = [bench_codec(["audio"], size, 1, seconds).measured for seconds in (5, 60)]
     for short, long in zip(*found):
-        assert (long.memory < short.memory + 2**22) == (long.name == "soundstream")
+        assert (long.memory < short.memory + 2**24) == (long.name == "soundstream")
 
 
 @pytest.mark.parametrize(
