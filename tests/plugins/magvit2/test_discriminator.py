@@ -69,7 +69,7 @@ def test_the_terms_of_a_linear_adversary_are_its_closed_form():
     softplus = lambda values: sum(math.log1p(math.exp(value)) for value in values) / len(values)
     adversary.real.fill_(0.3)
     adversary.fake.fill_(-0.2)
-    terms = {name: float(term) for name, term in adversary(real, fake).items()}
+    terms = {name: float(term.detach()) for name, term in adversary(real, fake).items()}
     square = lambda values: sum(max(value, 0) ** 2 for value in values) / len(values)
     expected = {
         "adversary/logistic": softplus([-v for v in logits[0]]) + softplus(logits[1]),
