@@ -33,7 +33,6 @@ AGAINST_ADVERSARY: dict[str, tuple[str, ...]] = {
     "video": (
         "modalities.video.codec.adversarial_weight=0.05",
         "modalities.video.codec.discriminator_channels=8",
-        "codec_training.video.image_steps=0",
         "codec_training.video.steps=800",
         "codec_training.video.learning_rate=2e-4",
         "codec_training.video.adversary_learning_rate=2e-3",
@@ -52,7 +51,7 @@ AGAINST_ADVERSARY: dict[str, tuple[str, ...]] = {
 """What a codec's second training changes in the recipe, beside SECOND_TRAINING. SoundStream's two weights are in the paper's
 proportion to that of its mel distance, 1 : 100 : 1."""
 SECOND_TRAINING = (
-    "frozen=['encoder']", "adversarial_from=0", "warmup_steps=20", "ema_decay=0.99", "checkpoint_every=50",
+    "frozen=['encoder']", "adversarial_from=0", "image_steps=0", "warmup_steps=20", "ema_decay=0.99", "checkpoint_every=50",
 )  # fmt: skip
 """The latents stay as they are; the average is of the last hundred steps."""
 CLIPS = 8
@@ -72,13 +71,7 @@ def main() -> None:
     parser.add_argument("--device", default="cpu", help="where to train (cpu)")
     parser.add_argument("--train-clips", type=int, default=4000, help="monologues to train on (4000)")
     parser.add_argument("--held-out-clips", type=int, default=160, help="monologues that are held out (160)")
-    parser.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="PATH=VALUE",
-        help="overrides the recipe, but not what AGAINST_ADVERSARY does",
-    )
+    parser.add_argument("--set", action="append", default=[], metavar="PATH=VALUE", help="overrides the recipe")
     arguments = parser.parse_args()
     root, data = arguments.root, arguments.data
     train, held_out, codecs, sharper = data / "train", data / "held_out", root / "codecs", root / "sharper"
@@ -91,9 +84,9 @@ def main() -> None:
     for modality in MODALITIES:
         train_codec, trained = ("train-codec", RECIPE, modality, "--data", train), codecs / modality
         run(*train_codec, "--out", trained, *overrides, *place)
-        changes = [f"codec_training.{modality}.{change}" for change in SECOND_TRAINING]
-        second = ("--start-from", trained, *sets([*changes, *AGAINST_ADVERSARY[modality]]))
-        run(*train_codec, "--out", sharper / modality, *overrides, *second, *place)
+        second = sets([f"codec_training.{modality}.{change}" for change in SECOND_TRAINING])
+        changes = (*sets(AGAINST_ADVERSARY[modality]), *overrides, *second)
+        run(*train_codec, "--out", sharper / modality, "--start-from", trained, *changes, *place)
         both += ["--codec", f"{modality}={sharper / modality}"]
     for folder, store in ((train, root / "store"), (held_out, root / "validation")):
         run("encode", folder, "--recipe", RECIPE, *both, "--out", store, *overrides, *place)
